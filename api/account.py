@@ -1,0 +1,197 @@
+"""What a key may read about itself: its limits and spend, its account's credit, its generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from billing import api_keys, generations
+from billing.api_keys import KeyUsage
+from billing.db import Ledger
+from billing.generations import Generation
+from routing.budgets import LimitReset
+from routing.catalog.pricing import usd
+from routing.clock import Clock
+from routing.errors import BadRequest, Forbidden, NotFound
+from routing.ids import is_generation_id
+from routing.wire.account import KeyRecord
+from routing.wire.job import AttemptRecord
+
+#: Fields of the contract for things this router does not do; clients expect them to be there.
+_NOT_KNOWN: dict[str, Any] = dict.fromkeys(
+    (
+        "app_id",
+        "moderation_latency",
+        "native_tokens_completion_images",
+        "num_fetches",
+        "num_input_audio_prompt",
+        "num_media_completion",
+        "num_search_results",
+        "preset_id",
+        "response_cache_source_id",
+        "router",
+        "service_tier",
+        "session_id",
+        "upstream_inference_cost",
+        "user_agent",
+        "web_search_engine",
+        "workspace_id",
+    )
+)
+
+
+def blueprint(ledger: Ledger, authenticate: Callable[[], KeyRecord], clock: Clock) -> Blueprint:
+    """Routes `/key`, `/auth/key`, `/credits` and `/generation`; the caller adds the base path.
+
+    Args:
+        ledger: read only.
+        authenticate: the key of the current request, or raises.
+        clock: which day, week and month it is.
+    """
+    routes = Blueprint("account", __name__)
+
+    @routes.get("/key")
+    @routes.get("/auth/key")
+    def key() -> ResponseReturnValue:
+        record = authenticate()
+        used = api_keys.usage(ledger, record.key_hash, clock.now_ms())
+        return jsonify({"data": key_body(record, used)})
+
+    @routes.get("/credits")
+    def credits_left() -> ResponseReturnValue:
+        record = authenticate()
+        if record.kind != "management":
+            raise Forbidden("Only management keys can perform this operation")
+        found = generations.credits_of(ledger, record.account_id)
+        return jsonify(
+            {
+                "data": {
+                    "total_credits": usd(found.total_nano),
+                    "total_usage": usd(found.used_nano),
+                }
+            }
+        )
+
+    @routes.get("/generation")
+    def generation() -> ResponseReturnValue:
+        record = authenticate()
+        wanted = request.args.get("id", "")
+        if not wanted:
+            raise BadRequest("Give the generation as ?id=gen-...", param="id")
+        found = None
+        if is_generation_id(wanted):
+            found = generations.find(ledger, wanted, record.account_id)
+        if found is None:
+            # Also for one that is not settled yet: clients ask again after a moment.
+            raise NotFound("Generation not found")
+        return jsonify({"data": generation_body(found)})
+
+    return routes
+
+
+def key_body(record: KeyRecord, used: KeyUsage) -> dict[str, Any]:
+    """`data` of GET /key: the record as it is in force, the spend as it is settled."""
+    left_nano: int | None = None
+    if record.limit_nano is not None:
+        spent_nano = _in_window(record.limit_reset, used, byok=record.include_byok_in_limit)
+        left_nano = max(0, record.limit_nano - spent_nano)
+    management = record.kind == "management"
+    return {
+        "label": record.label,
+        "limit": _usd_or_none(record.limit_nano),
+        "limit_remaining": _usd_or_none(left_nano),
+        "limit_reset": record.limit_reset,
+        "include_byok_in_limit": record.include_byok_in_limit,
+        "usage": usd(used.total_nano),
+        "usage_daily": usd(used.daily_nano),
+        "usage_weekly": usd(used.weekly_nano),
+        "usage_monthly": usd(used.monthly_nano),
+        "byok_usage": usd(used.byok_total_nano),
+        "byok_usage_daily": usd(used.byok_daily_nano),
+        "byok_usage_weekly": usd(used.byok_weekly_nano),
+        "byok_usage_monthly": usd(used.byok_monthly_nano),
+        "is_free_tier": not record.purchased,
+        "is_provisioning_key": management,
+        "is_management_key": management,
+        "expires_at": None if record.expires_ms is None else _iso(record.expires_ms),
+        "rate_limit": {
+            "requests": -1,
+            "interval": "10s",
+            "note": "This field is deprecated and safe to ignore.",
+        },
+    }
+
+
+def generation_body(found: Generation) -> dict[str, Any]:
+    """`data` of GET /generation: amounts in USD, times in ms, absent things null."""
+    usage = found.usage
+    cost = usd(found.cost_nano)
+    return _NOT_KNOWN | {
+        "id": found.id,
+        "request_id": found.request_id or None,
+        "upstream_id": found.upstream_id,
+        "total_cost": cost,
+        "usage": cost,
+        "cache_discount": _usd_or_none(found.cache_discount_nano),
+        "created_at": _iso(found.created_ms),
+        "model": found.model_id,
+        "streamed": found.stream,
+        "cancelled": found.outcome == "cancelled",
+        "provider_name": found.provider or None,
+        "latency": found.latency_ms,
+        "generation_time": found.generation_ms,
+        "finish_reason": found.finish_reason,
+        "native_finish_reason": found.native_finish_reason,
+        # The router bills what providers count, so both counts are the same.
+        "tokens_prompt": usage.prompt_tokens,
+        "tokens_completion": usage.completion_tokens,
+        "native_tokens_prompt": usage.prompt_tokens,
+        "native_tokens_completion": usage.completion_tokens,
+        "native_tokens_reasoning": usage.reasoning_tokens,
+        "native_tokens_cached": usage.cached_tokens,
+        "num_media_prompt": usage.images or None,
+        "origin": found.app_url or "",
+        "http_referer": found.app_url,
+        "is_byok": found.byok,
+        "external_user": found.external_user,
+        "api_type": "completions",
+        "data_region": "global",
+        "provider_responses": [_response(found, one) for one in found.attempts],
+    }
+
+
+def _response(found: Generation, attempt: AttemptRecord) -> dict[str, Any]:
+    answered = attempt is found.attempts[-1] and attempt.endpoint_id == found.endpoint_id
+    return {
+        "id": found.upstream_id if answered else None,
+        "endpoint_id": attempt.endpoint_id,
+        "provider_name": attempt.provider,
+        "model_permaslug": found.model_id,
+        "status": attempt.status,
+        "latency": attempt.latency_ms,
+        "is_byok": found.byok,
+    }
+
+
+def _in_window(reset: LimitReset | None, used: KeyUsage, *, byok: bool) -> int:
+    windows = {
+        None: (used.total_nano, used.byok_total_nano),
+        "daily": (used.daily_nano, used.byok_daily_nano),
+        "weekly": (used.weekly_nano, used.byok_weekly_nano),
+        "monthly": (used.monthly_nano, used.byok_monthly_nano),
+    }
+    own_nano, byok_nano = windows[reset]
+    return own_nano + (byok_nano if byok else 0)
+
+
+def _usd_or_none(nano: int | None) -> float | None:
+    return None if nano is None else usd(nano)
+
+
+def _iso(moment_ms: int) -> str:
+    moment = datetime.fromtimestamp(moment_ms / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

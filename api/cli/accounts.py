@@ -1,0 +1,190 @@
+"""`pointsman accounts`, `keys` and `credits`: what an operator does with customers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from api.cli.ledger import opened, settings_of_shell
+from api.cli.money import dollars, usd
+from api.cli.table import json_option, show
+from billing.accounts import (
+    Account,
+    Grant,
+    budget_of,
+    create_account,
+    get,
+    grant,
+    list_accounts,
+)
+from billing.api_keys import KeyTerms, disable, mint
+from billing.db import Ledger
+from billing.key_list import list_keys
+from routing import ids
+from routing.budgets import LimitReset
+from routing.clock import SystemClock
+from routing.errors import BadRequest, NotFound, Unavailable
+from routing.settings import Settings
+from routing.store.budgets import Budgets, KeyCache
+from routing.wire.account import Budget
+
+_RESETS: tuple[LimitReset, ...] = ("daily", "weekly", "monthly")
+
+
+@click.group("accounts")
+def accounts_group() -> None:
+    """Customer accounts."""
+
+
+@accounts_group.command("create")
+@click.argument("name")
+def create_account_command(name: str) -> None:
+    """Open an account and print its id."""
+    with opened(settings_of_shell()) as ledger:
+        click.echo(create_account(ledger, name, SystemClock().now_ms()).id)
+
+
+@accounts_group.command("list")
+@json_option
+def list_accounts_command(as_json: bool) -> None:  # noqa: FBT001 - click passes options so
+    """List the accounts with their balances (holds are not subtracted)."""
+    with opened(settings_of_shell()) as ledger:
+        rows = [
+            {
+                "id": account.id,
+                "name": account.name,
+                "balance_nano": budget_of(ledger, account.id).available_nano,
+                "granted_nano": account.granted_nano,
+                "purchased_nano": account.purchased_nano,
+                "created_ms": account.created_ms,
+            }
+            for account in _all_accounts(ledger)
+        ]
+    show(rows, as_json=as_json, empty="No account yet: pointsman accounts create NAME")
+
+
+@click.group("keys")
+def keys_group() -> None:
+    """API keys."""
+
+
+@keys_group.command("create")
+@click.argument("account")
+@click.argument("name")
+@click.option("--management", is_flag=True, help="A key for administration, not for inference.")
+@click.option("--limit", type=usd, metavar="USD", help="Most it may spend.")
+@click.option("--reset", type=click.Choice(_RESETS), help="When the limit starts anew (UTC).")
+def create_key_command(
+    account: str,
+    name: str,
+    management: bool,  # noqa: FBT001 - click passes options so
+    limit: int | None,
+    reset: str | None,
+) -> None:
+    """Make a key for ACCOUNT (id or name) and print it. It is shown this once."""
+    terms = KeyTerms(
+        name=name,
+        kind="management" if management else "inference",
+        limit_nano=limit,
+        limit_reset=next((known for known in _RESETS if known == reset), None),
+    )
+    with opened(settings_of_shell()) as ledger:
+        owner = _account(ledger, account)
+        text, record = mint(ledger, owner.id, terms, SystemClock().now_ms())
+    click.echo(text)
+    click.echo(f"Keep it now, it cannot be shown again. Its hash: {record.key_hash}", err=True)
+
+
+@keys_group.command("list")
+@click.argument("account")
+@json_option
+def list_keys_command(account: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options so
+    """List the keys of ACCOUNT (id or name), without their secrets."""
+    with opened(settings_of_shell()) as ledger:
+        keys = list_keys(ledger, _account(ledger, account).id)
+    rows = [asdict(key) for key in keys]
+    show(rows, as_json=as_json, empty="No key yet: pointsman keys create ACCOUNT NAME")
+
+
+@keys_group.command("disable")
+@click.argument("key_hash", metavar="HASH")
+def disable_key_command(key_hash: str) -> None:
+    """Shut the key with this HASH. What is under way with it is still settled."""
+    settings = settings_of_shell()
+    with opened(settings) as ledger:
+        if not disable(ledger, key_hash, SystemClock().now_ms()):
+            raise NotFound(f"No key has the hash {key_hash}.")
+    try:
+        KeyCache.at(settings.redis_url).drop(key_hash)
+    except Unavailable:
+        click.echo(
+            "Disabled, but Redis is away: front doors that keep the key in memory may accept it "
+            "until Redis is back. Run this again then.",
+            err=True,
+        )
+    else:
+        click.echo("Disabled.")
+
+
+@click.group("credits")
+def credits_group() -> None:
+    """Credit of accounts."""
+
+
+@credits_group.command("grant")
+@click.argument("account")
+@click.argument("amount", type=usd, metavar="AMOUNT_USD")
+@click.option("--reference", default="", help="Names the payment; granting it again does nothing.")
+@click.option("--note", default="", help="Kept in the ledger.")
+@click.option("--gift", is_flag=True, help="Not bought: free-tier limits stay as they are.")
+def grant_command(
+    account: str,
+    amount: int,
+    reference: str,
+    note: str,
+    gift: bool,  # noqa: FBT001 - click passes options so
+) -> None:
+    """Add AMOUNT_USD dollars of credit to ACCOUNT (id or name)."""
+    settings, now_ms = settings_of_shell(), SystemClock().now_ms()
+    wanted = Grant(
+        amount_nano=amount,
+        reference=reference or f"cli:{ids.request_id(now_ms)}",
+        note=note,
+        purchased=not gift,
+    )
+    with opened(settings) as ledger:
+        owner = _account(ledger, account)
+        budget = grant(ledger, owner.id, wanted, now_ms)
+    click.echo(f"{owner.name} ({owner.id}) has {dollars(budget.available_nano)} now.")
+    click.echo(f"Reference: {wanted.reference}")
+    _publish(settings, budget)
+
+
+def _publish(settings: Settings, budget: Budget) -> None:
+    """Tell the front doors. The ledger is the truth, so their cache being away is no failure."""
+    try:
+        Budgets.at(settings.redis_url).post((budget,))
+    except Unavailable:
+        click.echo(
+            "Redis is away; the credit is in the ledger and counts when Redis is back.", err=True
+        )
+
+
+def _account(ledger: Ledger, name_or_id: str) -> Account:
+    if (account := get(ledger, name_or_id)) is not None:
+        return account
+    named = [account for account in _all_accounts(ledger) if account.name == name_or_id]
+    if len(named) > 1:
+        listed = ", ".join(account.id for account in named)
+        raise BadRequest(f"Several accounts are named {name_or_id}; use an id: {listed}.")
+    if not named:
+        raise NotFound(f"No account has the id or name {name_or_id}.")
+    return named[0]
+
+
+def _all_accounts(ledger: Ledger) -> list[Account]:
+    found: list[Account] = []
+    while page := list_accounts(ledger, after=found[-1].id if found else ""):
+        found += page
+    return found

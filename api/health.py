@@ -1,0 +1,167 @@
+"""/livez, /readyz and /metrics: what supervisors and Prometheus ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import orjson
+from flask import Blueprint, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from billing.db import Ledger
+from billing.invariants import drift_nano
+from routing.catalog.live import LiveCatalog
+from routing.clock import Clock
+from routing.errors import RouterError, Unavailable
+from routing.store import redis_keys as keys
+from routing.store.budgets import Budgets
+from routing.store.bus import FrontDoor
+from routing.store.connect import RedisClient
+from routing.store.health import Health
+from routing.store.jobs import Jobs
+from routing.store.scripts import translated
+from workers.pools import interactive_queue
+
+Ping = Callable[[], str]
+#: The ledger is summed at most this often however often we are scraped.
+DRIFT_EVERY_MS = 60_000
+_BREAKER = {"parked": 1, "half": 2, "open": 3}
+
+
+def blueprint(pings: dict[str, Ping], registry: CollectorRegistry) -> Blueprint:
+    """Routes at the root, without authentication: they tell no tenant's data.
+
+    Args:
+        pings: by name, each returns "" when its part is well, or a sentence.
+        registry: what `/metrics` prints.
+    """
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/livez")
+    def livez() -> Response:
+        return Response(b'{"status":"ok"}', mimetype="application/json")
+
+    @routes.get("/readyz")
+    def readyz() -> Response:
+        found = {name: _asked(ping) for name, ping in pings.items()}
+        ready = not any(found.values())
+        body = {
+            "status": "ready" if ready else "not ready",
+            "parts": {name: problem or "ok" for name, problem in found.items()},
+        }
+        return Response(
+            orjson.dumps(body), status=200 if ready else 503, mimetype="application/json"
+        )
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        return Response(
+            generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    return routes
+
+
+def _asked(ping: Ping) -> str:
+    try:
+        return ping()
+    except RouterError as error:
+        return error.message
+
+
+def make_pings(
+    redis: RedisClient, front_door: FrontDoor, jobs: Jobs, ledger: Ledger, clock: Clock
+) -> dict[str, Ping]:
+    """What must be well before traffic is sent here."""
+
+    def ask_redis() -> str:
+        with translated():
+            redis.ping()
+        return ""
+
+    def ask_ledger() -> str:
+        with ledger.reading():
+            return ""
+
+    return {
+        "redis": ask_redis,
+        "channel": lambda: "" if front_door.connected else "not subscribed to the answer channel",
+        "ledger": ask_ledger,
+        "workers": lambda: (
+            "" if jobs.workers_alive(clock.now_ms()) else "no attempt worker is alive"
+        ),
+    }
+
+
+class SharedState:
+    """Gauges of what lives in Redis and SQL, read when scraped. A part that is away is left out."""
+
+    def __init__(
+        self, redis: RedisClient, ledger: Ledger, catalog: LiveCatalog, clock: Clock
+    ) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._catalog = catalog
+        self._clock = clock
+        self._drift = 0
+        self._drift_at_ms = -DRIFT_EVERY_MS
+
+    def collect(self) -> Iterator[Metric]:
+        """For Prometheus."""
+        with suppress(Unavailable):
+            yield from self._from_redis()
+        with suppress(Unavailable):
+            yield self._ledger_drift()
+
+    def _from_redis(self) -> Iterator[Metric]:
+        budgets, health = Budgets(self._redis), Health(self._redis)
+        pools = self._catalog.current.pools
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for pool in pools:
+                pipe.llen(interactive_queue(pool))
+            pipe.zcard(keys.JOBS_DUE)
+            pipe.xlen(keys.OUTBOX)
+            pipe.xlen(keys.DEAD_LETTERS)
+            *lengths, unfinished, outbox, dead = pipe.execute()
+        queues = GaugeMetricFamily("router_queue_length", "Doorbells waiting.", labels=["pool"])
+        for pool, length in zip(pools, lengths, strict=True):
+            queues.add_metric([pool], length)
+        yield queues
+        yield GaugeMetricFamily("router_jobs_unfinished", "Jobs queued or held.", unfinished)
+        yield GaugeMetricFamily("router_outbox_length", "Charges not yet settled.", outbox)
+        yield GaugeMetricFamily("router_dead_letters", "Jobs that killed their workers.", dead)
+        yield GaugeMetricFamily("router_holds_open", "Jobs holding money.", budgets.open_holds())
+        breakers = GaugeMetricFamily(
+            "router_breaker_state", "0 closed, 1 parked, 2 probing, 3 open.", labels=["endpoint"]
+        )
+        for endpoint, state in health.breakers(list(self._catalog.current.endpoints)).items():
+            breakers.add_metric([endpoint], _BREAKER.get(state, 0))
+        yield breakers
+
+    def _ledger_drift(self) -> Metric:
+        now_ms = self._clock.now_ms()
+        if now_ms - self._drift_at_ms >= DRIFT_EVERY_MS:
+            self._drift = drift_nano(self._ledger)
+            self._drift_at_ms = now_ms
+        return GaugeMetricFamily(
+            "router_ledger_drift",
+            "Balances minus their entries, nano-dollars; must be 0.",
+            self._drift,
+        )
+
+
+def make_registry(
+    metrics_dir: str, own: CollectorRegistry, shared: SharedState
+) -> CollectorRegistry:
+    """What `/metrics` prints: the counters of all processes on this host, and the shared gauges."""
+    registry = CollectorRegistry()
+    if metrics_dir:
+        MultiProcessCollector(registry, path=metrics_dir)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(own)
+    registry.register(shared)
+    return registry

@@ -1,0 +1,15 @@
+"""What gunicorn loads: the application over real parts, built in each worker process."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY
+
+from api import build, create_app
+from routing import log
+from routing.catalog.live import LiveCatalog
+from routing.settings import Settings, environment
+
+_settings = Settings.from_env()
+log.configure("web", _settings.log_level)
+parts = build(_settings, LiveCatalog.from_settings(_settings, environment()), REGISTRY)
+app = create_app(parts)

@@ -1,0 +1,1 @@
+"""SETTLE: the only package that knows SQLAlchemy."""

@@ -1,0 +1,189 @@
+"""API keys. Only the hash of a key is kept: the full text is shown once, when it is minted."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, func, insert, select, update
+
+from billing.accounts import checked_text
+from billing.db import Ledger
+from billing.ledger import AMOUNT_MAX_NANO
+from billing.spend import key_limits, window_budgets
+from billing.tables import accounts, api_keys, key_usage_days
+from routing.budgets import LimitReset, day_of, window_start_day
+from routing.errors import BadRequest, NotFound
+from routing.wire.account import Budget, KeyKind, KeyRecord
+
+PREFIX = "sk-or-v1-"
+#: 256 bits, printed as 64 hex digits: guessing is hopeless, so an unsalted hash is enough.
+_SECRET_BYTES = 32
+#: Digits of the secret shown at either end of a label.
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTerms:
+    """What a new key is for and what it may spend; the meanings are those of `KeyRecord`."""
+
+    name: str
+    kind: KeyKind = "inference"
+    limit_nano: int | None = None
+    limit_reset: LimitReset | None = None
+    include_byok_in_limit: bool = False
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUsage:
+    """Settled spend of a key: ever, and in the current UTC day, week and month."""
+
+    total_nano: int = 0
+    daily_nano: int = 0
+    weekly_nano: int = 0
+    monthly_nano: int = 0
+    byok_total_nano: int = 0
+    byok_daily_nano: int = 0
+    byok_weekly_nano: int = 0
+    byok_monthly_nano: int = 0
+
+
+def hash_key(text: str) -> str:
+    """SHA-256 of the full key, in hex: its id everywhere but in the client's hands."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def label_of(text: str) -> str:
+    """The key as it may be shown: `sk-or-v1-0e6...c96`."""
+    secret = text.removeprefix(PREFIX)
+    return f"{PREFIX}{secret[:_SHOWN]}...{secret[-_SHOWN:]}"
+
+
+def mint(ledger: Ledger, account_id: str, terms: KeyTerms, now_ms: int) -> tuple[str, KeyRecord]:
+    """Make a key; returns its full text, which nobody can read again, and its record.
+
+    Raises:
+        BadRequest: a blank name, a limit below zero or beyond reason.
+        NotFound: no such account.
+        Unavailable: the database is away.
+    """
+    if terms.limit_nano is not None and not 0 <= terms.limit_nano <= AMOUNT_MAX_NANO:
+        raise BadRequest("The limit must be from 0 to 9,000,000 USD", param="limit")
+    name = checked_text(terms.name, "name")
+    text = PREFIX + secrets.token_hex(_SECRET_BYTES)
+    key_hash = hash_key(text)
+    with ledger.writing() as connection:
+        known = connection.execute(select(accounts.c.id).where(accounts.c.id == account_id))
+        if known.one_or_none() is None:
+            raise NotFound(f"No account {account_id}")
+        connection.execute(
+            insert(api_keys),
+            {
+                "hash": key_hash,
+                "account_id": account_id,
+                "name": name,
+                "label": label_of(text),
+                "kind": terms.kind,
+                "disabled": False,
+                "limit_nano": terms.limit_nano,
+                "limit_reset": terms.limit_reset,
+                "include_byok_in_limit": terms.include_byok_in_limit,
+                "expires_ms": terms.expires_ms,
+                "created_ms": now_ms,
+                "updated_ms": now_ms,
+                "version": 1,
+            },
+        )
+        record = _find(connection, key_hash, now_ms)
+    if record is None:
+        raise RuntimeError("a key was not there right after it was made")
+    return text, record
+
+
+def find(ledger: Ledger, key_hash: str, now_ms: int) -> KeyRecord | None:
+    """The record of a key, disabled and expired ones too; None when nobody knows it.
+
+    Raises:
+        Unavailable: the database is away, which says nothing about the key.
+    """
+    with ledger.reading() as connection:
+        return _find(connection, key_hash, now_ms)
+
+
+def disable(ledger: Ledger, key_hash: str, now_ms: int) -> bool:
+    """Shut a key; False when nobody knows it. What is under way with it is still settled.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        changed = connection.execute(
+            update(api_keys)
+            .where(api_keys.c.hash == key_hash)
+            .values(disabled=True, updated_ms=now_ms, version=api_keys.c.version + 1)
+        )
+        return changed.rowcount == 1
+
+
+def usage(ledger: Ledger, key_hash: str, now_ms: int) -> KeyUsage:
+    """What a key has spent, zero for one that nobody knows.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    table = key_usage_days
+    starts = {
+        "total": 0,
+        "daily": day_of(now_ms),
+        "weekly": window_start_day("weekly", now_ms),
+        "monthly": window_start_day("monthly", now_ms),
+    }
+    sums = [
+        func.coalesce(func.sum(case((table.c.day >= start, column), else_=0)), 0).label(
+            f"{prefix}{span}_nano"
+        )
+        for prefix, column in (("", table.c.usage_nano), ("byok_", table.c.byok_usage_nano))
+        for span, start in starts.items()
+    ]
+    with ledger.reading() as connection:
+        row = connection.execute(select(*sums).where(table.c.key_hash == key_hash)).mappings().one()
+    return KeyUsage(**{name: int(value) for name, value in row.items()})
+
+
+def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
+    """What is left of a key's limit in the window of `now_ms`; None without a limit or a key.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with ledger.reading() as connection:
+        limit = key_limits(connection, {key_hash}).get(key_hash)
+        if limit is None:
+            return None
+        return next(iter(window_budgets(connection, [(limit, now_ms)])), None)
+
+
+def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | None:
+    row = connection.execute(
+        select(api_keys, accounts.c.purchased_nano)
+        .join(accounts, accounts.c.id == api_keys.c.account_id)
+        .where(api_keys.c.hash == key_hash)
+    ).one_or_none()
+    if row is None:
+        return None
+    return KeyRecord(
+        key_hash=row.hash,
+        account_id=row.account_id,
+        kind=row.kind,
+        label=row.label,
+        disabled=row.disabled,
+        expires_ms=row.expires_ms,
+        limit_nano=row.limit_nano,
+        limit_reset=row.limit_reset,
+        include_byok_in_limit=row.include_byok_in_limit,
+        purchased=row.purchased_nano > 0,
+        purchased_nano=row.purchased_nano,
+        fetched_ms=now_ms,
+    )

@@ -1,0 +1,333 @@
+"""What must always be true of the ledger, as queries that name whatever breaks it.
+
+One function per truth. Each reads whole tables in SQL: run it in the sweep and after every test,
+not in a request. All see the same moment, so settling may go on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
+
+from billing.db import Ledger
+from billing.ledger import AMOUNT_MAX_NANO, SUSPENSE
+from billing.tables import (
+    accounts,
+    entries,
+    generations,
+    key_usage_days,
+    ledger_accounts,
+    transactions,
+)
+from routing.budgets import MS_PER_DAY
+
+#: Offenders named per truth: enough to look into, short enough for a log line.
+OFFENDERS_MAX = 10
+#: How far a machine's clock may be ahead of the one that checks.
+SKEW_MAX_MS = 300_000
+
+Query = Select[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A truth that does not hold, and some of the rows that break it."""
+
+    name: str
+    sentence: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """One thing that must hold. `offenders` selects the ids that break it, given the time."""
+
+    name: str
+    sentence: str
+    offenders: Callable[[int], Query]
+
+
+def check(ledger: Ledger, now_ms: int) -> tuple[Violation, ...]:
+    """Every truth that does not hold; empty for a sound ledger.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    violations = []
+    with ledger.reading() as connection:
+        for truth in TRUTHS:
+            rows = connection.execute(truth.offenders(now_ms).limit(OFFENDERS_MAX))
+            found = tuple(str(row[0]) for row in rows)
+            if found:
+                violations.append(
+                    Violation(name=truth.name, sentence=truth.sentence, ids=tuple(sorted(found)))
+                )
+    return tuple(violations)
+
+
+def drift_nano(ledger: Ledger) -> int:
+    """By how much balances and entries disagree, summed without sign; 0 for a sound ledger.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    sums = _sums_by_account()
+    gap = ledger_accounts.c.posted_nano - func.coalesce(sums.c.total, 0)
+    by_account = select(func.coalesce(func.sum(func.abs(gap)), 0)).select_from(
+        ledger_accounts.outerjoin(sums, sums.c.id == ledger_accounts.c.id)
+    )
+    whole = select(func.coalesce(func.sum(entries.c.amount_nano), 0))
+    with ledger.reading() as connection:
+        drift = int(connection.execute(by_account).scalar_one())
+        return drift + abs(int(connection.execute(whole).scalar_one()))
+
+
+def _transactions_balance(_now_ms: int) -> Query:
+    return (
+        select(entries.c.transaction_id)
+        .group_by(entries.c.transaction_id)
+        .having(func.sum(entries.c.amount_nano) != 0)
+    )
+
+
+def _transactions_have_entries(_now_ms: int) -> Query:
+    return select(transactions.c.id).where(
+        ~exists().where(entries.c.transaction_id == transactions.c.id)
+    )
+
+
+def _ledger_sums_to_zero(_now_ms: int) -> Query:
+    total = select(func.coalesce(func.sum(ledger_accounts.c.posted_nano), 0)).scalar_subquery()
+    return select(literal("ledger")).where(total != 0)
+
+
+def _balances_are_sums(_now_ms: int) -> Query:
+    sums = _sums_by_account()
+    return (
+        select(ledger_accounts.c.id)
+        .outerjoin(sums, sums.c.id == ledger_accounts.c.id)
+        .where(ledger_accounts.c.posted_nano != func.coalesce(sums.c.total, 0))
+    )
+
+
+def _charged_once(_now_ms: int) -> Query:
+    """The payer's entry of the usage transaction is minus the cost, no more and no less."""
+    paid = (
+        select(
+            transactions.c.reference.label("id"),
+            func.sum(entries.c.amount_nano).label("total"),
+        )
+        .join(entries, entries.c.transaction_id == transactions.c.id)
+        .where(transactions.c.kind == "usage", _payer())
+        .group_by(transactions.c.reference)
+        .subquery()
+    )
+    return (
+        select(generations.c.id)
+        .outerjoin(paid, paid.c.id == generations.c.id)
+        .where(generations.c.cost_nano != -func.coalesce(paid.c.total, 0))
+    )
+
+
+def _usage_has_generation(_now_ms: int) -> Query:
+    return select(transactions.c.reference).where(
+        transactions.c.kind.in_(("usage", "insured")),
+        ~exists().where(generations.c.id == transactions.c.reference),
+    )
+
+
+def _insured_is_free(_now_ms: int) -> Query:
+    charged = (
+        exists()
+        .where(transactions.c.reference == generations.c.id)
+        .where(transactions.c.id == entries.c.transaction_id)
+        .where(or_(transactions.c.kind == "usage", _payer()))
+    )
+    return select(generations.c.id).where(
+        generations.c.insured, or_(generations.c.cost_nano != 0, charged)
+    )
+
+
+def _providers_are_owed(_now_ms: int) -> Query:
+    """What was taken upstream is owed, whoever bears it."""
+    owed = (
+        select(transactions.c.reference.label("id"), func.sum(entries.c.amount_nano).label("total"))
+        .join(entries, entries.c.transaction_id == transactions.c.id)
+        .where(
+            transactions.c.kind.in_(("usage", "insured")),
+            entries.c.ledger_account_id.startswith("payable:"),
+        )
+        .group_by(transactions.c.reference)
+        .subquery()
+    )
+    return (
+        select(generations.c.id)
+        .outerjoin(owed, owed.c.id == generations.c.id)
+        .where(generations.c.upstream_cost_nano != func.coalesce(owed.c.total, 0))
+    )
+
+
+def _grants_are_counted(_now_ms: int) -> Query:
+    granted = (
+        select(
+            entries.c.ledger_account_id.label("scope"),
+            func.sum(entries.c.amount_nano).label("total"),
+        )
+        .join(transactions, transactions.c.id == entries.c.transaction_id)
+        .where(transactions.c.kind == "grant")
+        .group_by(entries.c.ledger_account_id)
+        .subquery()
+    )
+    return (
+        select(accounts.c.id)
+        .outerjoin(granted, granted.c.scope == "acct:" + accounts.c.id)
+        .where(accounts.c.granted_nano != func.coalesce(granted.c.total, 0))
+    )
+
+
+def _purchased_is_granted(_now_ms: int) -> Query:
+    return select(accounts.c.id).where(
+        or_(accounts.c.purchased_nano < 0, accounts.c.purchased_nano > accounts.c.granted_nano)
+    )
+
+
+def _key_days_are_sums(_now_ms: int) -> Query:
+    """Both sides in one pile, one of them negated: whatever is left over does not match."""
+    counted = select(
+        key_usage_days.c.key_hash,
+        key_usage_days.c.day,
+        key_usage_days.c.usage_nano,
+        key_usage_days.c.requests,
+    )
+    settled = select(
+        generations.c.key_hash,
+        (generations.c.created_ms // MS_PER_DAY).label("day"),
+        -generations.c.cost_nano,
+        literal(-1),
+    )
+    pile = union_all(counted, settled).subquery()
+    return (
+        select(pile.c.key_hash)
+        .group_by(pile.c.key_hash, pile.c.day)
+        .having(or_(func.sum(pile.c.usage_nano) != 0, func.sum(pile.c.requests) != 0))
+    )
+
+
+def _amounts_are_whole(_now_ms: int) -> Query:
+    """SQLite would store a float or a text in a bigint column if it were asked to."""
+    amount = entries.c.amount_nano
+    return select(entries.c.id).where(
+        or_(
+            amount != cast(amount, BigInteger),
+            amount == 0,
+            amount > AMOUNT_MAX_NANO,
+            amount < -AMOUNT_MAX_NANO,
+        )
+    )
+
+
+def _nothing_from_the_future(now_ms: int) -> Query:
+    """A clock that runs ahead counts spend in a window that has not begun."""
+    return select(generations.c.id).where(
+        or_(
+            generations.c.created_ms > now_ms + SKEW_MAX_MS,
+            generations.c.settled_ms > now_ms + SKEW_MAX_MS,
+        )
+    )
+
+
+def _sums_by_account() -> Any:
+    return (
+        select(
+            entries.c.ledger_account_id.label("id"), func.sum(entries.c.amount_nano).label("total")
+        )
+        .group_by(entries.c.ledger_account_id)
+        .subquery()
+    )
+
+
+def _payer() -> Any:
+    account = entries.c.ledger_account_id
+    return or_(account.startswith("acct:"), account == SUSPENSE)
+
+
+TRUTHS = (
+    Truth(
+        name="transactions_balance",
+        sentence="The entries of each transaction sum to zero.",
+        offenders=_transactions_balance,
+    ),
+    Truth(
+        name="transactions_have_entries",
+        sentence="Each transaction has entries.",
+        offenders=_transactions_have_entries,
+    ),
+    Truth(
+        name="ledger_sums_to_zero",
+        sentence="All balances together are zero.",
+        offenders=_ledger_sums_to_zero,
+    ),
+    Truth(
+        name="balances_are_sums",
+        sentence="The balance of each ledger account is the sum of its entries.",
+        offenders=_balances_are_sums,
+    ),
+    Truth(
+        name="charged_once",
+        sentence="Each generation took its cost from its payer, once.",
+        offenders=_charged_once,
+    ),
+    Truth(
+        name="usage_has_generation",
+        sentence="Each usage or insured transaction belongs to a generation.",
+        offenders=_usage_has_generation,
+    ),
+    Truth(
+        name="insured_is_free",
+        sentence="An insured generation took nothing from a customer.",
+        offenders=_insured_is_free,
+    ),
+    Truth(
+        name="providers_are_owed",
+        sentence="What a generation cost upstream is owed to its provider, once.",
+        offenders=_providers_are_owed,
+    ),
+    Truth(
+        name="grants_are_counted",
+        sentence="The granted credit of each account is the sum of its grants.",
+        offenders=_grants_are_counted,
+    ),
+    Truth(
+        name="purchased_is_granted",
+        sentence="Purchased credit is not negative, and is part of the granted credit.",
+        offenders=_purchased_is_granted,
+    ),
+    Truth(
+        name="key_days_are_sums",
+        sentence="The daily spend of each key is the sum of its generations of that day.",
+        offenders=_key_days_are_sums,
+    ),
+    Truth(
+        name="amounts_are_whole",
+        sentence="Each amount is an integer that a double holds exactly, and not zero.",
+        offenders=_amounts_are_whole,
+    ),
+    Truth(
+        name="nothing_from_the_future",
+        sentence="Nothing was admitted or settled in the future.",
+        offenders=_nothing_from_the_future,
+    ),
+)

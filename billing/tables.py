@@ -1,0 +1,143 @@
+"""The tables. Money is integer nano-dollars in bigint columns; times are ms since 1970 UTC.
+
+`transactions` and `entries` are only ever appended to. `posted_nano`, `granted_nano`,
+`purchased_nano` and `key_usage_days` are sums kept ready; `invariants.py` proves them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for a column that is declared INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("granted_nano", BigInteger, nullable=False, server_default="0"),
+    Column("purchased_nano", BigInteger, nullable=False, server_default="0"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("limit_nano", BigInteger),
+    Column("limit_reset", Text),
+    Column("include_byok_in_limit", Boolean, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+ledger_accounts = Table(
+    "ledger_accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("posted_nano", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("reference", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    UniqueConstraint("reference", "kind"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", _RowId, primary_key=True, autoincrement=True),
+    Column("transaction_id", _RowId, ForeignKey("transactions.id"), nullable=False, index=True),
+    Column("ledger_account_id", Text, ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+)
+
+# No foreign keys to accounts and api_keys: a charge for a deleted key is kept, not refused.
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("key_hash", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("api", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("insured", Boolean, nullable=False),
+    Column("byok", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger, nullable=False),
+    Column("settled_ms", BigInteger, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("endpoint_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("upstream_id", Text),
+    Column("finish_reason", Text),
+    Column("native_finish_reason", Text),
+    Column("latency_ms", BigInteger),
+    Column("generation_ms", BigInteger),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("price", Text, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("upstream_cost_nano", BigInteger, nullable=False),
+    Column("hold_nano", BigInteger, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("attempts", Text, nullable=False),
+    Column("app_url", Text),
+    Column("app_title", Text),
+    Column("external_user", Text),
+    Index(None, "account_id", "created_ms"),
+    Index(None, "key_hash", "created_ms"),
+)
+
+key_usage_days = Table(
+    "key_usage_days",
+    metadata,
+    Column("key_hash", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("usage_nano", BigInteger, nullable=False),
+    Column("byok_usage_nano", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+)

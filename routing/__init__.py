@@ -1,0 +1,1 @@
+"""PLAN and DECIDE: pure rules, and what every process must agree on."""

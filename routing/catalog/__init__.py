@@ -1,0 +1,1 @@
+"""The catalog: providers, models, endpoints and dated prices, read from YAML."""

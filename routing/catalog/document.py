@@ -1,0 +1,413 @@
+"""What may stand in the catalog's YAML files, field by field.
+
+`providers/<slug>.yml` holds one provider with its endpoints, `models/<author>.yml` a list of
+models. Prices are written as price pages print them, USD per million tokens, and become
+pico-dollars here.
+
+Words in `quirks`, read by the provider's dialect:
+
+| word | the provider |
+|---|---|
+| `max_completion_tokens` | wants that name for the cap, not `max_tokens` |
+| `usage_always` | sends usage unasked and knows no `stream_options` |
+| `no_reasoning_effort` | takes no `reasoning_effort` |
+| `strict_fields` | refuses fields it does not know |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from routing.catalog.shapes import (
+    Architecture,
+    DataPolicy,
+    Endpoint,
+    Model,
+    Price,
+    Provider,
+    Quantization,
+    Timeouts,
+)
+
+#: Dearer than anything sold; catches a price per token written where one per million belongs.
+PRICE_MAX_USD = 1_000_000
+#: Tokens; ten times the longest context announced so far.
+CONTEXT_MAX = 100_000_000
+#: A day: no call is bounded by more.
+TIMEOUT_MAX_MS = 86_400_000
+
+_PICO_PER_USD = 10**12
+_TOKENS_PER_LISTED_PRICE = 10**6
+_TIMEOUTS = Timeouts()
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+Category = Literal[
+    "programming",
+    "roleplay",
+    "marketing",
+    "marketing/seo",
+    "technology",
+    "science",
+    "translation",
+    "legal",
+    "finance",
+    "health",
+    "trivia",
+    "academia",
+]
+Parameter = Literal[
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "top_a",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "max_tokens",
+    "max_completion_tokens",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "seed",
+    "response_format",
+    "structured_outputs",
+    "stop",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "include_reasoning",
+    "reasoning",
+    "reasoning_effort",
+    "web_search_options",
+    "verbosity",
+    "prediction",
+]
+Quirk = Literal["max_completion_tokens", "usage_always", "no_reasoning_effort", "strict_fields"]
+DefaultParameter = Literal[
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+]
+
+
+def _midnight(value: object) -> date:
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        return date.fromisoformat(value)
+    raise ValueError("must be a date such as 2025-06-01")
+
+
+def _unix_seconds(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+def _pico(usd: object, per: int) -> int:
+    if isinstance(usd, bool) or not isinstance(usd, int | Decimal):
+        raise ValueError("must be a plain number of US dollars, such as 0.15")  # noqa: TRY004 - pydantic reads ValueError
+    if not 0 <= usd <= PRICE_MAX_USD:
+        raise ValueError(f"must be between 0 and {PRICE_MAX_USD} US dollars")
+    numerator, denominator = usd.as_integer_ratio()
+    pico, rest = divmod(numerator * _PICO_PER_USD, denominator * per)
+    if rest:
+        raise ValueError("is finer than a pico-dollar (10^-12 USD) per unit")
+    return pico
+
+
+def _pico_of_million(usd: object) -> int:
+    return _pico(usd, _TOKENS_PER_LISTED_PRICE)
+
+
+def _pico_of_one(usd: object) -> int:
+    return _pico(usd, 1)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a number")  # noqa: TRY004 - as above
+    return float(value)
+
+
+def _link(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None:
+        raise ValueError("must not hold credentials")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(_link(value))
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or a fragment")
+    return value.rstrip("/")
+
+
+def _text(pattern: str) -> Any:
+    return StringConstraints(pattern=f"^{pattern}$", max_length=200)
+
+
+Slug = Annotated[str, _text(r"[a-z0-9][a-z0-9._-]*")]
+Tag = Annotated[str, _text(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)?")]
+ModelId = Annotated[str, _text(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*(:[a-z0-9][a-z0-9-]*)?")]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+# Printable without spaces: it goes into a request body and into logs.
+UpstreamId = Annotated[str, _text(r"[!-~]+")]
+KeyVariable = Annotated[str, _text(r"([A-Z][A-Z0-9_]*)?")]
+Country = Annotated[str, _text(r"[A-Z]{2}")]
+BaseUrl = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,500}$"), AfterValidator(_base_url)]
+Link = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,500}$"), AfterValidator(_link)]
+Day = Annotated[date, BeforeValidator(_midnight)]
+UsdPerMillion = Annotated[int, BeforeValidator(_pico_of_million)]
+UsdEach = Annotated[int, BeforeValidator(_pico_of_one)]
+Tokens = Annotated[int, Field(ge=1, le=CONTEXT_MAX)]
+Milliseconds = Annotated[int, Field(ge=1, le=TIMEOUT_MAX_MS)]
+Modality = Literal["text", "image", "file", "audio", "video", "embeddings"]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PriceDocument(_Document):
+    """A price list in force from a day on (00:00 UTC)."""
+
+    from_: Day = Field(alias="from")
+    prompt: UsdPerMillion
+    completion: UsdPerMillion
+    request: UsdEach = 0
+    image: UsdEach = 0
+    cache_read: UsdPerMillion | None = None
+    cache_write: UsdPerMillion | None = None
+    reasoning: UsdPerMillion | None = None
+    source: Link
+
+    def price(self) -> Price:
+        """The same as the catalog holds it."""
+        return Price(
+            from_ms=_unix_seconds(self.from_) * 1_000,
+            prompt_pico=self.prompt,
+            completion_pico=self.completion,
+            request_pico=self.request,
+            image_pico=self.image,
+            cache_read_pico=self.cache_read,
+            cache_write_pico=self.cache_write,
+            reasoning_pico=self.reasoning,
+            source=self.source,
+        )
+
+
+def _ascending(prices: tuple[PriceDocument, ...]) -> tuple[PriceDocument, ...]:
+    if not prices:
+        raise ValueError("needs at least one price; a free endpoint has prices of 0")
+    days = [price.from_ for price in prices]
+    if len(set(days)) < len(days):
+        raise ValueError("two prices begin on the same day")
+    if sorted(days) != days:
+        raise ValueError("must be ordered by `from`, the oldest first")
+    return prices
+
+
+class EndpointDocument(_Document):
+    """One model at the provider whose file this is in."""
+
+    model: ModelId
+    upstream_id: UpstreamId
+    tag: Tag | None = None
+    context_length: Tokens
+    max_completion_tokens: Tokens | None = None
+    max_prompt_tokens: Tokens | None = None
+    quantization: Quantization | None = None
+    supported_parameters: tuple[Parameter, ...] | None = None
+    more_parameters: tuple[Parameter, ...] = ()
+    implicit_caching: bool = False
+    prices: Annotated[tuple[PriceDocument, ...], AfterValidator(_ascending)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EndpointDocument:
+        if max(self.max_completion_tokens or 0, self.max_prompt_tokens or 0) > self.context_length:
+            raise ValueError("a token cap is larger than context_length")
+        if self.model.endswith(":free") and not all(price.price().free for price in self.prices):
+            raise ValueError("a `:free` model cannot have a price")
+        return self
+
+
+class TimeoutsDocument(_Document):
+    """The bounds on one call; what is left out keeps its default."""
+
+    connect_ms: Milliseconds = _TIMEOUTS.connect_ms
+    first_byte_ms: Milliseconds = _TIMEOUTS.first_byte_ms
+    gap_ms: Milliseconds = _TIMEOUTS.gap_ms
+    total_ms: Milliseconds = _TIMEOUTS.total_ms
+
+
+class DataPolicyDocument(_Document):
+    """What the provider does with prompts; what is left out counts as the worst."""
+
+    training: bool = True
+    retains_prompts: bool = True
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    can_publish: bool = False
+
+    @model_validator(mode="after")
+    def _keeps_or_not(self) -> DataPolicyDocument:
+        if not self.retains_prompts and self.retention_days:
+            raise ValueError("retention_days contradicts retains_prompts: false")
+        return self
+
+
+class ProviderDocument(_Document):
+    """One file of `providers/`."""
+
+    slug: Slug
+    name: Words
+    dialect: Slug
+    base_url: BaseUrl
+    key_variable: KeyVariable = ""
+    pool: Slug | None = None
+    cancellation: bool = False
+    moderated: bool = False
+    timeouts: TimeoutsDocument = TimeoutsDocument()
+    data_policy: DataPolicyDocument = DataPolicyDocument()
+    privacy_policy_url: Link | None = None
+    terms_of_service_url: Link | None = None
+    status_page_url: Link | None = None
+    headquarters: Country | None = None
+    quirks: tuple[Quirk, ...] = ()
+    supported_parameters: tuple[Parameter, ...] = ()
+    endpoints: tuple[EndpointDocument, ...] = ()
+
+    def provider(self, base_url: str, *, simulated: bool) -> Provider:
+        """The same as the catalog holds it, at the address that is really called."""
+        return Provider(
+            slug=self.slug,
+            name=self.name,
+            dialect=self.dialect,
+            base_url=base_url,
+            key_variable=self.key_variable,
+            pool=self.pool or self.slug,
+            cancellation=self.cancellation,
+            moderated=self.moderated,
+            simulated=simulated,
+            timeouts=Timeouts(**self.timeouts.model_dump()),
+            data_policy=DataPolicy(**self.data_policy.model_dump()),
+            privacy_policy_url=self.privacy_policy_url,
+            terms_of_service_url=self.terms_of_service_url,
+            status_page_url=self.status_page_url,
+            headquarters=self.headquarters,
+            quirks=frozenset(self.quirks),
+        )
+
+    def tag_of(self, entry: EndpointDocument) -> str:
+        """The endpoint's tag: its own, else the provider's slug."""
+        return entry.tag or self.slug
+
+    def endpoint_id(self, entry: EndpointDocument) -> str:
+        """`<tag>:<model id>`."""
+        return f"{self.tag_of(entry)}:{entry.model}"
+
+    def endpoint(self, entry: EndpointDocument, provider: Provider) -> Endpoint:
+        """One entry of `endpoints` as the catalog holds it."""
+        own = entry.supported_parameters
+        parameters = self.supported_parameters if own is None else own
+        return Endpoint(
+            id=self.endpoint_id(entry),
+            model_id=entry.model,
+            provider=provider,
+            tag=self.tag_of(entry),
+            upstream_id=entry.upstream_id,
+            context_length=entry.context_length,
+            max_completion_tokens=entry.max_completion_tokens,
+            max_prompt_tokens=entry.max_prompt_tokens,
+            quantization=entry.quantization,
+            supported_parameters=frozenset(parameters + entry.more_parameters),
+            implicit_caching=entry.implicit_caching,
+            prices=tuple(price.price() for price in entry.prices),
+        )
+
+
+def _some(modalities: tuple[str, ...]) -> tuple[str, ...]:
+    if not modalities:
+        raise ValueError("needs at least one modality")
+    return modalities
+
+
+class ArchitectureDocument(_Document):
+    """What goes in and comes out."""
+
+    input_modalities: Annotated[tuple[Modality, ...], AfterValidator(_some)] = ("text",)
+    output_modalities: Annotated[tuple[Modality, ...], AfterValidator(_some)] = ("text",)
+    tokenizer: Words = "Other"
+    instruct_type: Words | None = None
+
+
+class ModelDocument(_Document):
+    """One entry of `models`. The canonical slug is the id without its variant unless given."""
+
+    id: ModelId
+    canonical_slug: ModelId | None = None
+    name: Words
+    created: Day
+    description: Annotated[str, Field(max_length=4_000)] = ""
+    context_length: Tokens | None = None
+    architecture: ArchitectureDocument = ArchitectureDocument()
+    hugging_face_id: Words | None = None
+    default_parameters: Mapping[DefaultParameter, Annotated[float, BeforeValidator(_number)]] = {}
+    distillable: bool = False
+    expiration_date: Day | None = None
+    categories: tuple[Category, ...] = ()
+
+    @property
+    def base_id(self) -> str:
+        """The id without a variant such as `:free`."""
+        return self.id.partition(":")[0]
+
+    @property
+    def slug(self) -> str:
+        """The canonical slug."""
+        return self.canonical_slug or self.base_id
+
+    def model(self) -> Model:
+        """The same as the catalog holds it."""
+        expires = self.expiration_date
+        return Model(
+            id=self.id,
+            canonical_slug=self.slug,
+            name=self.name,
+            created=_unix_seconds(self.created),
+            description=self.description.strip(),
+            context_length=self.context_length,
+            architecture=Architecture(**self.architecture.model_dump()),
+            hugging_face_id=self.hugging_face_id,
+            default_parameters=MappingProxyType(
+                {str(name): value for name, value in self.default_parameters.items()}
+            ),
+            distillable=self.distillable,
+            expiration_date=expires.isoformat() if expires else None,
+            categories=frozenset(self.categories),
+        )
+
+
+class ModelsDocument(_Document):
+    """One file of `models/`."""
+
+    models: tuple[ModelDocument, ...] = ()

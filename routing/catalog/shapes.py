@@ -1,0 +1,224 @@
+"""What the catalog is made of: providers, models, endpoints and dated prices. Immutable once loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+Quantization = Literal[
+    "int4",
+    "int8",
+    "fp4",
+    "fp6",
+    "fp8",
+    "fp16",
+    "bf16",
+    "fp32",
+    "mxfp4",
+    "nvfp4",
+    "mxfp8",
+    "unknown",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """List price in integer pico-dollars per unit (1 USD per million tokens = 1,000,000 pico a token).
+
+    Attributes:
+        from_ms: in force from this moment (ms since 1970 UTC) until the next one of the endpoint.
+        prompt_pico: per prompt token.
+        completion_pico: per completion token, reasoning included unless `reasoning_pico` is set.
+        request_pico: per request.
+        image_pico: per input image.
+        cache_read_pico: per cached prompt token; None bills them as prompt tokens.
+        cache_write_pico: per prompt token written to a cache; None bills them as prompt tokens.
+        reasoning_pico: per reasoning token where it differs from completion.
+        source: where the figures were read.
+    """
+
+    from_ms: int = 0
+    prompt_pico: int = 0
+    completion_pico: int = 0
+    request_pico: int = 0
+    image_pico: int = 0
+    cache_read_pico: int | None = None
+    cache_write_pico: int | None = None
+    reasoning_pico: int | None = None
+    source: str = ""
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing on this list costs anything."""
+        rates = (self.prompt_pico, self.completion_pico, self.request_pico, self.image_pico)
+        return not any((*rates, self.cache_read_pico, self.cache_write_pico, self.reasoning_pico))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """The four bounds on one upstream call, in milliseconds. A bound that passes is an UpstreamTimeout."""
+
+    connect_ms: int = 5_000
+    first_byte_ms: int = 120_000
+    gap_ms: int = 60_000
+    total_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPolicy:
+    """What a provider does with prompts. Unknown counts as training and keeping."""
+
+    training: bool = True
+    retains_prompts: bool = True
+    retention_days: int | None = None
+    can_publish: bool = False
+
+    @property
+    def zero_retention(self) -> bool:
+        """Whether the provider keeps nothing (ZDR)."""
+        return not self.retains_prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Where and how a family of endpoints is called.
+
+    Attributes:
+        slug: stable id, as in `provider.order`.
+        name: display name, as in the response's `provider`.
+        dialect: which module of `workers/dialects` speaks to it.
+        base_url: already the simulator's where `simulated`.
+        key_variable: environment variable that holds the operator's key; "" for none (a local vLLM).
+        pool: worker pool whose queue serves it.
+        cancellation: whether closing the connection stops generation and its bill.
+        simulated: answers come from the bundled simulator (sandbox mode).
+        quirks: dialect switches that are data, such as `usage_always`.
+    """
+
+    slug: str
+    name: str
+    dialect: str
+    base_url: str
+    key_variable: str
+    pool: str
+    cancellation: bool = False
+    moderated: bool = False
+    simulated: bool = False
+    timeouts: Timeouts = Timeouts()
+    data_policy: DataPolicy = DataPolicy()
+    privacy_policy_url: str | None = None
+    terms_of_service_url: str | None = None
+    status_page_url: str | None = None
+    headquarters: str | None = None
+    quirks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What goes in and comes out of a model."""
+
+    input_modalities: tuple[str, ...] = ("text",)
+    output_modalities: tuple[str, ...] = ("text",)
+    tokenizer: str = "Other"
+    instruct_type: str | None = None
+
+    @property
+    def modality(self) -> str:
+        """`text+image->text`, as the models API prints it."""
+        return f"{'+'.join(self.input_modalities)}->{'+'.join(self.output_modalities)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model as users name it."""
+
+    id: str
+    canonical_slug: str
+    name: str
+    created: int
+    description: str = ""
+    context_length: int | None = None
+    architecture: Architecture = Architecture()
+    hugging_face_id: str | None = None
+    default_parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    distillable: bool = False
+    expiration_date: str | None = None
+    categories: frozenset[str] = frozenset()
+
+    @property
+    def free(self) -> bool:
+        """Whether this is a `:free` row, which the free-tier limits apply to."""
+        return self.id.endswith(":free")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One model at one provider: what an attempt calls.
+
+    Attributes:
+        id: `<tag>:<model id>`, unique; the key of breaker, health and attempts.
+        tag: provider slug, maybe with variant or region (`deepinfra/turbo`).
+        upstream_id: the provider's own name of the model.
+        context_length: prompt plus completion, tokens.
+        max_completion_tokens: the provider's cap; None means the context length.
+        supported_parameters: as listed by the models API.
+        prices: ascending by `from_ms`; never empty.
+    """
+
+    id: str
+    model_id: str
+    provider: Provider
+    tag: str
+    upstream_id: str
+    context_length: int
+    max_completion_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+    quantization: Quantization | None = None
+    supported_parameters: frozenset[str] = frozenset()
+    implicit_caching: bool = False
+    prices: tuple[Price, ...]
+
+    def price_at(self, now_ms: int) -> Price:
+        """The price in force at a moment; the earliest one for any time before it."""
+        in_force = self.prices[0]
+        for price in self.prices[1:]:
+            if price.from_ms > now_ms:
+                break
+            in_force = price
+        return in_force
+
+    @property
+    def completion_cap(self) -> int:
+        """The longest answer this endpoint can give, in tokens."""
+        return self.max_completion_tokens or self.context_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything that can be asked for, at one moment. Replaced whole, never changed.
+
+    Attributes:
+        digest: 12 hex of SHA-256 over the loaded content; equal digests mean equal catalogs.
+        models: by id and by canonical slug.
+    """
+
+    digest: str
+    providers: Mapping[str, Provider]
+    models: Mapping[str, Model]
+    endpoints: Mapping[str, Endpoint]
+    by_model: Mapping[str, tuple[Endpoint, ...]]
+
+    def model(self, name: str) -> Model | None:
+        """The model with this id or canonical slug."""
+        return self.models.get(name)
+
+    def endpoints_of(self, model_id: str) -> tuple[Endpoint, ...]:
+        """All endpoints that serve a model, in catalog order; empty for none."""
+        return self.by_model.get(model_id, ())
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Every worker pool some provider needs, sorted."""
+        return tuple(sorted({provider.pool for provider in self.providers.values()}))

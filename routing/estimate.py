@@ -1,0 +1,167 @@
+"""How many tokens a request may have, without a tokenizer on the hot path.
+
+Two figures, because two mistakes are possible. The *upper bound* is what money is held for and what
+a provider's report is clamped to: too low loses money. The *rough* figure is what a context length
+is compared with: too high refuses requests that would have fitted.
+
+Upper bound: no byte-level tokenizer makes more tokens than bytes. Lower-case ASCII letters and
+spaces are the exception worth making, since they are most of all prose and even random ones come in
+tokens of about two bytes: those count half. English prose is over-estimated by about 2, code and
+base64 by 1.2 to 2, Chinese and Thai by 3 or more with tokenizers that know them, and by nothing
+with tokenizers that do not.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from routing.wire.chat import ChatRequest
+from routing.wire.messages import AudioPart, FilePart, ImagePart, Message, TextPart, VideoPart
+
+_HALF_TOKEN_BYTES = (string.ascii_lowercase + " ").encode()
+#: Bytes in a token of usual text: English 4.5 to 4.8, code 3.5, Chinese 3 to 6.
+_ROUGH_BYTES = 5
+
+#: Role, separators and end mark of a message in the chat templates in use: 3 to 8 tokens.
+MESSAGE_TOKENS = 8
+#: What a template adds by itself: a default system prompt, the date, the priming of the answer.
+REQUEST_TOKENS = 256
+#: What providers add when tools are present; Anthropic documents up to 804.
+TOOLS_TOKENS = 1_024
+#: One image at its largest: GPT-4o 1,445, Claude 1,600 (4,784 in high resolution), Gemini 2,240.
+#: gpt-4o-mini counts up to 48,169 for the same picture and is the known exception.
+IMAGE_TOKENS = 5_000
+#: The same images at their usual size, for the rough figure.
+IMAGE_TOKENS_ROUGH = 256
+#: Gemini counts 32 tokens a second; speech at 32 kbit/s is 5,300 base64 characters a second.
+_AUDIO_CHARS_PER_TOKEN = 64
+#: A second of sound costs something however small the file is.
+AUDIO_TOKENS = 256
+#: A page of a PDF is up to 3,000 tokens and seldom under 12,000 base64 characters.
+_FILE_CHARS_PER_TOKEN = 4
+#: A document by URL or id: about 16 pages.
+FILE_TOKENS = 50_000
+#: A video: about 6 minutes at Gemini's 263 tokens a second.
+VIDEO_TOKENS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What planning must know of a request's content.
+
+    Attributes:
+        prompt_tokens_max: never less than a provider would count, for usual content.
+        text_tokens_rough: messages as a reader would guess them.
+        tool_tokens_rough: tool definitions likewise.
+        images: image parts.
+        modalities: of the input: text, image, audio, video, file.
+    """
+
+    prompt_tokens_max: int
+    text_tokens_rough: int
+    tool_tokens_rough: int
+    images: int
+    modalities: frozenset[str]
+
+
+_TEXT_ONLY = frozenset({"text"})
+
+
+def tally(request: ChatRequest) -> Tally:
+    """Count everything in one pass; cost grows with the bytes only, at memory speed."""
+    texts: list[str] = []
+    media: list[tuple[str, int]] = []
+    messages = request.messages or ()
+    if request.prompt is not None:
+        texts.append(request.prompt)
+    for message in messages:
+        if isinstance(message.content, str):
+            texts.append(message.content)
+        else:
+            _collect_parts(message, texts, media)
+        _collect_replayed(message, texts)
+    form = request.response_format
+    if form is not None and form.json_schema is not None:
+        texts.append(form.json_schema.model_dump_json(exclude_unset=True))
+    spoken = "".join(texts).encode()
+    tools = b"".join(_tool_texts(request))
+    images = sum(kind == "image" for kind, _ in media)
+    overhead = REQUEST_TOKENS + MESSAGE_TOKENS * len(messages) + (TOOLS_TOKENS if tools else 0)
+    return Tally(
+        prompt_tokens_max=_text_max(spoken)
+        + _text_max(tools)
+        + overhead
+        + sum(tokens for _, tokens in media),
+        text_tokens_rough=len(spoken) // _ROUGH_BYTES + images * IMAGE_TOKENS_ROUGH,
+        tool_tokens_rough=len(tools) // _ROUGH_BYTES,
+        images=images,
+        modalities=_TEXT_ONLY.union(kind for kind, _ in media) if media else _TEXT_ONLY,
+    )
+
+
+def spoken_text(request: ChatRequest) -> str:
+    """All text of the messages, for counting it exactly once it matters."""
+    texts = [request.prompt or ""]
+    for message in request.messages or ():
+        if isinstance(message.content, str):
+            texts.append(message.content)
+        else:
+            _collect_parts(message, texts, [])
+        _collect_replayed(message, texts)
+    return "\n".join(texts)
+
+
+def prompt_tokens_max(request: ChatRequest) -> int:
+    """The upper bound of the prompt; see the module's head."""
+    return tally(request).prompt_tokens_max
+
+
+def image_count(request: ChatRequest) -> int:
+    """Image parts of a request, for prices per image."""
+    return tally(request).images
+
+
+def _text_max(text: bytes) -> int:
+    dense = len(text.translate(None, _HALF_TOKEN_BYTES))
+    return dense + (len(text) - dense + 1) // 2
+
+
+def _collect_parts(message: Message, texts: list[str], media: list[tuple[str, int]]) -> None:
+    for part in message.content or ():
+        match part:
+            case TextPart():
+                texts.append(part.text)
+            case ImagePart():
+                media.append(("image", IMAGE_TOKENS))
+            case AudioPart():
+                length = len(part.input_audio.data)
+                media.append(("audio", max(AUDIO_TOKENS, length // _AUDIO_CHARS_PER_TOKEN)))
+            case VideoPart():
+                media.append(("video", VIDEO_TOKENS))
+            case FilePart():
+                inline = part.file.file_data or ""
+                known = inline.startswith("data:")
+                length = len(inline) // _FILE_CHARS_PER_TOKEN
+                media.append(("file", length if known else FILE_TOKENS))
+            case _:
+                pass  # a refusal: seldom sent on, and short
+
+
+def _collect_replayed(message: Message, texts: list[str]) -> None:
+    """Earlier tool calls and thoughts go upstream again, and are counted there."""
+    for call in message.tool_calls or ():
+        texts += (call.id, call.function.name, call.function.arguments)
+    thoughts = message.reasoning or message.reasoning_content
+    if thoughts:
+        texts.append(thoughts)
+    if message.reasoning_details:
+        texts.append(orjson.dumps(message.reasoning_details).decode())
+
+
+def _tool_texts(request: ChatRequest) -> Iterable[bytes]:
+    for tool in request.tools or ():
+        yield orjson.dumps(tool.function.model_dump(exclude_unset=True))

@@ -1,0 +1,119 @@
+"""Settings: the environment, read once, with a default for everything (`POINTSMAN_*`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from routing.errors import ConfigError, ConfigProblem
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Every knob of every process. Frozen; `Settings.from_env()` is the only reader of the environment.
+
+    Times end in `_ms` or `_s`, sizes in `_bytes`. Field docs double as the README's table.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="POINTSMAN_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".pointsman"), description="data of the embedded start")
+    redis_url: str = Field("redis://127.0.0.1:6390/0", description="queue, job state, streams")
+    database_url: str = Field("", description="ledger; default SQLite in POINTSMAN_HOME")
+    catalog: str = Field("", description="more catalog directories, separated by ':'; later wins")
+    sandbox_url: str = Field("", description="simulator that stands in for providers without a key")
+
+    host: str = Field("127.0.0.1", description="address of the front door")
+    port: int = Field(
+        8080,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("POINTSMAN_PORT", "PORT"),
+        description="port of the front door (PORT works too)",
+    )
+    redis_port: int = Field(6390, ge=1, le=65535, description="embedded Redis")
+    flower_port: int = Field(5555, ge=1, le=65535, description="embedded Flower")
+    simulator_port: int = Field(8099, ge=1, le=65535, description="embedded simulator")
+    web_workers: int = Field(1, ge=1, le=64, description="front door processes")
+    worker_processes: int = Field(1, ge=1, le=64, description="interactive workers started")
+    worker_concurrency: int = Field(
+        400, ge=1, le=900, description="calls in flight per worker; select() ends at 1024 sockets"
+    )
+    allow_insecure: bool = Field(False, description="permit a Redis without password off loopback")
+
+    body_max_bytes: int = Field(32 * MIB, ge=1024, description="largest request body")
+    default_model: str = Field("", description="served when a request names no model")
+    deadline_ms: int = Field(600_000, ge=1_000, description="longest life of one request")
+    first_frame_wait_ms: int = Field(
+        10_000, ge=0, description="how long headers wait for the first byte of a stream"
+    )
+    comment_every_ms: int = Field(10_000, ge=500, description="keep-alive comment after silence")
+    drain_grace_ms: int = Field(
+        20_000, ge=0, description="after SIGTERM: then unsent work is handed over"
+    )
+    drain_hard_ms: int = Field(
+        120_000, ge=1_000, description="after SIGTERM: then open streams end in an error"
+    )
+    lease_ms: int = Field(
+        6_000, ge=1_000, description="a worker silent for so long has lost its jobs"
+    )
+    queue_timeout_ms: int = Field(
+        3_000, ge=200, description="an unclaimed job's doorbell rings again after this"
+    )
+    outage_window_ms: int = Field(30_000, ge=1_000, description="memory of outages in routing")
+    max_attempts: int = Field(3, ge=1, le=10, description="tries of one endpoint list per request")
+    free_rpm: int = Field(20, ge=0, description="free models: requests a minute")
+    free_rpd: int = Field(50, ge=0, description="free models: requests a day, nothing bought")
+    free_rpd_purchased: int = Field(1_000, ge=0, description="the same after buying credits")
+    free_purchase_threshold_usd: int = Field(10, ge=0, description="credits that count as bought")
+    metrics_dir: str = Field("", description="shared directory of the Prometheus counters")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @property
+    def sql_url(self) -> str:
+        """The ledger's URL with the embedded default filled in."""
+        return self.database_url or f"sqlite:///{(self.home / 'ledger.db').resolve()}"
+
+    @property
+    def catalog_dirs(self) -> tuple[Path, ...]:
+        """The operator's own catalog directories, in order."""
+        return tuple(Path(part) for part in self.catalog.split(":") if part)
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        """Read the environment.
+
+        Raises:
+            ConfigError: a value that cannot be used; names each variable.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigError(
+                tuple(
+                    ConfigProblem(
+                        where="POINTSMAN_" + "_".join(str(part) for part in item["loc"]).upper(),
+                        message=item["msg"],
+                    )
+                    for item in error.errors()
+                )
+            ) from error
+
+
+def environment() -> Mapping[str, str]:
+    """A copy of the environment, for the two things settings cannot name: provider keys and children."""
+    return dict(os.environ)  # noqa: TID251 - this is the one place that reads it

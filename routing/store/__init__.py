@@ -1,0 +1,1 @@
+"""State shared through Redis: the only place of ours that imports redis."""

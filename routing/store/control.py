@@ -1,0 +1,105 @@
+"""Orders to every running process, and what each of them answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from routing.catalog.live import LiveCatalog
+from routing.errors import ConfigError, Unavailable
+from routing.store import redis_keys as keys
+from routing.store.connect import RedisClient, connect
+from routing.store.scripts import translated
+
+RELOAD = b"catalog.reload"
+#: Answers of processes that left are dropped when the hash has not been written for so long.
+SEEN_TTL_S = 3_600
+#: One read of the channel; then the connection is proven anew.
+READ_TIMEOUT_S = 30.0
+RECONNECT_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one process said after a reload: the digest it runs, or why it kept the old one."""
+
+    process: str
+    digest: str
+    problem: str
+
+
+def request_reload(url: str) -> int:
+    """Ask every process to reload its catalog; returns how many heard it.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated():
+        return int(connect(url, "control").publish(keys.CONTROL, RELOAD))
+
+
+def seen(url: str) -> list[Seen]:
+    """The last answer of each process.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with translated():
+        rows = connect(url, "control").hgetall(keys.CONTROL_SEEN)
+    answers = []
+    for process, value in sorted(rows.items()):
+        digest, _, problem = value.decode().partition(" ")
+        answers.append(Seen(process.decode(), digest, problem))
+    return answers
+
+
+def report(redis: RedisClient, process: str, digest: str, problem: str = "") -> None:
+    """Say which catalog this process runs now."""
+    with translated():
+        pipe = redis.pipeline(transaction=False)
+        pipe.hset(keys.CONTROL_SEEN, process, f"{digest} {problem}".strip())
+        pipe.expire(keys.CONTROL_SEEN, SEEN_TTL_S)
+        pipe.execute()
+
+
+class Orders:
+    """Listens for orders, for ever; a lost connection is joined again and the order re-read is
+    harmless.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis = connect(url, "control", timeout_s=READ_TIMEOUT_S)
+
+    def listen(self, reload: Callable[[], None]) -> None:
+        """Carry out each order; never returns."""
+        while True:
+            pubsub = self._redis.pubsub()
+            try:
+                pubsub.subscribe(keys.CONTROL)
+                while True:
+                    reply = pubsub.parse_response(block=True)
+                    if reply and reply[0] == b"message" and reply[2] == RELOAD:
+                        reload()
+            except RedisError:
+                time.sleep(RECONNECT_PAUSE_S)
+            finally:
+                pubsub.close()
+
+
+def reload_and_report(live: LiveCatalog, redis: RedisClient, process: str) -> str:
+    """Reload a process's catalog and say what came of it; returns the problem, "" for none.
+
+    On a bad catalog the running one stays.
+    """
+    before = live.current.digest
+    try:
+        digest, problem = live.reload().digest, ""
+    except ConfigError as error:
+        digest, problem = before, str(error)
+    with suppress(Unavailable):  # the log has it too
+        report(redis, process, digest, problem)
+    return problem

@@ -1,0 +1,403 @@
+"""The job record and its life: admit, claim, emit, finish, requeue, cancel, renew, reap.
+
+    queued ──claim──▶ running ──first frame──▶ streaming ──▶ done | failed | cancelled
+       ▲                 │ requeue (nothing sent yet)
+       └─────────────────┘
+
+Every claim and every requeue raises the epoch; whoever writes with an older one is told `fenced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from routing.store import redis_keys as keys
+from routing.store.connect import RedisClient
+from routing.store.scripts import Arg, Scripts, translated
+from routing.wire.frames import Frame
+
+#: A record outlives its deadline by this, so that late workers and the reaper still find it.
+JOB_GRACE_MS = 600_000
+#: Frames stay for replay this long after the end: a front door reconnects within seconds.
+KEEP_MS = 120_000
+#: A hold this much older than its job's deadline is looked into by the sweep.
+HOLD_GRACE_MS = 600_000
+#: Frames kept per job; beyond it a lagging reader gets an error instead of a gap.
+MAX_FRAMES = 2_048
+#: A job that killed this many workers is poison and goes to the dead letters.
+MAX_CRASHES = 3
+#: Rings wait 1, 2, 4, 8 times the queue timeout: a long queue is not made longer by us.
+MAX_RING_DOUBLINGS = 3
+
+State = Literal["queued", "running", "streaming", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedWindow:
+    """A limit counted in a fixed window; `key` names the window, so it starts anew by itself."""
+
+    key: str
+    maximum: int
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Everything one round trip needs to let a request in.
+
+    Attributes:
+        hold_nano: taken from every scope; 0 only checks that none is overdrawn.
+        scopes: budgets drawn on, see `routing.wire.account.Budget`.
+        fingerprint: digest of the body under an idempotency key; "" without one.
+        front_door: whose channel the frames go to; "" for nobody waiting.
+    """
+
+    job_id: str
+    pool: str
+    queue: str
+    envelope: str
+    front_door: str
+    spec: bytes
+    request: bytes
+    account_id: str
+    hold_nano: int
+    scopes: tuple[str, ...]
+    limits: tuple[FixedWindow, ...] = ()
+    idempotency_key: str = ""
+    fingerprint: str = ""
+    deadline_ms: int
+    queue_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The job exists, its money is held and its doorbell rang."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The idempotency key stands for this job already; nothing was held."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """The idempotency key was used with another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """A fixed window is full; it reopens in `retry_after_ms`."""
+
+    limit: FixedWindow
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """The balance of this scope is not cached: load it from SQL and admit again."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class CannotPay:
+    """This scope has too little left."""
+
+    scope: str
+    available_nano: int
+    held_nano: int
+
+
+AdmissionResult = Admitted | Replay | KeyConflict | LimitReached | NotLoaded | CannotPay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job in our hands, as long as `epoch` is the newest."""
+
+    job_id: str
+    epoch: int
+    front_door: str
+    spec: bytes
+    attempt: int
+    deadline_ms: int
+    history: bytes
+    waited_ms: int
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotClaimed:
+    """Why a doorbell led to nothing: another state, gone, cancelled or late."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A job as the reaper and the front door's watchdog see it."""
+
+    state: State
+    epoch: int
+    attempt: int
+    front_door: str
+    pool: str
+    deadline_ms: int
+    spec: bytes
+    waiting_since_ms: int
+
+
+class Jobs:
+    """All job scripts behind typed calls.
+
+    Raises:
+        Unavailable: from every call, when Redis does not answer.
+    """
+
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+
+    def admit(self, a: Admission) -> AdmissionResult:
+        """One round trip: idempotency, limits, hold, record, doorbell. Safe to send twice."""
+        names = [
+            keys.job(a.job_id),
+            keys.request(a.job_id),
+            keys.JOBS_DUE,
+            keys.hold(a.job_id),
+            keys.HOLDS_DUE,
+            a.queue,
+            keys.idempotency(a.account_id, a.idempotency_key),
+            *(limit.key for limit in a.limits),
+            *(keys.budget(scope) for scope in a.scopes),
+        ]
+        args: list[Arg] = [
+            a.job_id,
+            a.hold_nano,
+            a.deadline_ms + HOLD_GRACE_MS,
+            a.queue_timeout_ms,
+            a.deadline_ms + JOB_GRACE_MS,
+            a.front_door,
+            a.spec,
+            a.request,
+            a.envelope,
+            a.fingerprint,
+            a.deadline_ms,
+            a.pool,
+            len(a.limits),
+        ]
+        for limit in a.limits:
+            args += (limit.maximum, limit.ttl_ms)
+        args += a.scopes
+        return self._admission(a, self._scripts.run("admit", names, args))
+
+    @staticmethod
+    def _admission(a: Admission, reply: list[bytes | int]) -> AdmissionResult:
+        match reply:
+            case [b"OK"] | [b"EXISTS"]:
+                return Admitted()
+            case [b"REPLAY", bytes(job_id)]:
+                return Replay(job_id.decode())
+            case [b"CONFLICT", *_]:
+                return KeyConflict()
+            case [b"LIMIT", int(index), int(ttl_ms)]:
+                return LimitReached(a.limits[index - 1], max(ttl_ms, 0))
+            case [b"LOAD", int(index)]:
+                return NotLoaded(a.scopes[index - 1])
+            case [b"PAY", int(index), bytes(available), bytes(held)]:
+                return CannotPay(a.scopes[index - 1], int(available), int(held))
+            case _:
+                raise ValueError(f"admit.lua answered {reply!r}")
+
+    def claim(self, job_id: str, worker: str, lease_ms: int) -> Claim | NotClaimed:
+        """Take a queued job; the answer carries all a worker needs."""
+        reply = self._scripts.run(
+            "claim",
+            (keys.job(job_id), keys.request(job_id), keys.JOBS_DUE),
+            (job_id, worker, lease_ms),
+        )
+        if reply[0] == 0:
+            return NotClaimed(reply[1].decode())
+        _, epoch, front_door, spec, attempt, deadline, history, waited, request = reply
+        return Claim(
+            job_id=job_id,
+            epoch=epoch,
+            front_door=front_door.decode(),
+            spec=spec,
+            attempt=int(attempt),
+            deadline_ms=int(deadline),
+            history=history,
+            waited_ms=waited,
+            request=request or b"",
+        )
+
+    def emit(self, frames: Sequence[tuple[str, Frame]]) -> list[int]:
+        """Publish `(front door, frame)` pairs of any number of jobs in one trip.
+
+        Returns:
+            Per frame 1, or -1 when its job has a newer owner. Sending the same frame twice is
+            harmless: its place in the stream is taken and readers drop repeats.
+        """
+        names: list[str] = []
+        args: list[Arg] = [MAX_FRAMES]
+        for front_door, frame in frames:
+            names += (keys.job(frame.job_id), keys.events(frame.job_id))
+            args += (frame.epoch, frame.seq, front_door, frame.encoded())
+        reply: list[int] = self._scripts.run("emit", names, args)
+        return reply
+
+    def finish(self, front_door: str, frame: Frame, state: State, charge: bytes) -> str:
+        """End a job with its last frame and its charge, once.
+
+        Returns:
+            `ok`, `fenced` or `already`.
+        """
+        job_id = frame.job_id
+        reply = self._scripts.run(
+            "finish",
+            (
+                keys.job(job_id),
+                keys.request(job_id),
+                keys.JOBS_DUE,
+                keys.events(job_id),
+                keys.OUTBOX,
+            ),
+            (
+                job_id,
+                frame.epoch,
+                state,
+                charge,
+                frame.seq,
+                frame.encoded(),
+                front_door,
+                KEEP_MS,
+            ),
+        )
+        return _text(reply)
+
+    def requeue(  # noqa: PLR0913 - the parts of one atomic hand-over
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        attempt: int,
+        pool: str,
+        queue: str,
+        envelope: str,
+        queue_timeout_ms: int,
+        history: bytes = b"",
+        crashed: bool = False,
+    ) -> str:
+        """Hand a job on before any byte was sent.
+
+        Returns:
+            `ok`, `fenced`, `sent`, `poison` (too many dead workers) or the state it is in.
+        """
+        reply = self._scripts.run(
+            "requeue",
+            (keys.job(job_id), keys.JOBS_DUE, queue),
+            (
+                job_id,
+                epoch,
+                attempt,
+                pool,
+                queue_timeout_ms,
+                envelope,
+                history,
+                int(crashed),
+                MAX_CRASHES,
+            ),
+        )
+        return _text(reply)
+
+    def ring(
+        self, job_id: str, epoch: int, *, queue: str, envelope: str, queue_timeout_ms: int
+    ) -> str:
+        """Ring again for a job nobody claimed; `ok`, `fenced` or the state it is in."""
+        reply = self._scripts.run(
+            "ring",
+            (keys.job(job_id), keys.JOBS_DUE, queue),
+            (job_id, epoch, queue_timeout_ms, envelope, MAX_RING_DOUBLINGS),
+        )
+        return _text(reply)
+
+    def fence(self, job_id: str, epoch: int, state: State) -> int:
+        """Take a job from its holder; the new epoch, or 0 when it has moved on meanwhile."""
+        reply: int = self._scripts.run("fence", (keys.job(job_id),), (epoch, state))
+        return reply
+
+    def cancel(self, job_id: str, charge: bytes) -> str:
+        """The client is gone: end a queued job, tell the worker of a running one.
+
+        Returns:
+            `ended`, `asked`, `gone` or the state it is in.
+        """
+        reply = self._scripts.run(
+            "cancel",
+            (keys.job(job_id), keys.request(job_id), keys.JOBS_DUE, keys.OUTBOX),
+            (job_id, charge, KEEP_MS),
+        )
+        return _text(reply)
+
+    def renew(self, worker: str, lease_ms: int, held: Sequence[tuple[str, int]]) -> list[str]:
+        """Heartbeat and leases of one worker; per job `ok`, `lost`, `cancel` or `orphan`."""
+        args: list[Arg] = [worker, lease_ms]
+        for job_id, epoch in held:
+            args += (job_id, epoch)
+        reply = self._scripts.run("renew", (keys.JOBS_DUE, keys.WORKERS), args)
+        return [_text(item) for item in reply]
+
+    def due(self, most: int, hide_ms: int) -> list[str]:
+        """Overdue job ids, hidden from other reapers for `hide_ms`."""
+        return [_text(item) for item in self._scripts.run("due", (keys.JOBS_DUE,), (most, hide_ms))]
+
+    def look(self, job_id: str) -> Snapshot | None:
+        """A job as it stands, or None when its record is gone."""
+        with translated():
+            raw = self._redis.hmget(
+                keys.job(job_id), ["st", "ep", "att", "fd", "pool", "dl", "spec", "at"]
+            )
+        state, epoch, attempt, front_door, pool, deadline, spec, since = raw
+        if state is None:
+            return None
+        return Snapshot(
+            state=state.decode(),
+            epoch=int(epoch),
+            attempt=int(attempt),
+            front_door=front_door.decode(),
+            pool=pool.decode(),
+            deadline_ms=int(deadline),
+            spec=spec,
+            waiting_since_ms=int(since),
+        )
+
+    def workers_alive(self, now_ms: int) -> int:
+        """Attempt workers whose heartbeat stands."""
+        with translated():
+            return int(self._redis.zcount(keys.WORKERS, now_ms, "+inf"))
+
+    def forget(self, job_id: str) -> None:
+        """Drop a due entry whose job record is gone."""
+        with translated():
+            self._redis.zrem(keys.JOBS_DUE, job_id)
+
+    def bury(self, job_id: str, why: str) -> None:
+        """Note a poison job among the dead letters."""
+        with translated():
+            self._redis.xadd(
+                keys.DEAD_LETTERS, {"job": job_id, "why": why}, maxlen=10_000, approximate=True
+            )
+
+    def replay(self, job_id: str, after: tuple[int, int]) -> list[Frame]:
+        """Frames stored after `(epoch, seq)`, in order; empty when there are none or they are gone."""
+        with translated():
+            rows = self._redis.xrange(keys.events(job_id), min=f"({after[0]}-{after[1]}")
+        return [Frame.decode_all(row[1][b"d"])[0] for row in rows]
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply

@@ -1,0 +1,113 @@
+"""Every Redis key and channel, in one place: type, writer, life.
+
+    pool.<name>, batch.<name>  list    admit, requeue, ring     Celery queues; doorbells only
+    job:<id>                   hash    all job scripts          deadline + 10 min; 2 min after the end
+    req:<id>                   string  admit                    request body; gone at the end
+    ev:<id>                    stream  emit, finish             frames, id `epoch-seq`; 2 min after the end
+    jobs:due                   zset    admit, claim, renew …    id -> ms: doorbell or lease is overdue
+    bud:<scope>                hash    admit, budgets           avail, held, ver (nano-dollars)
+    hold:<id>                  hash    admit                    scope -> nano, until released
+    holds:due                  zset    admit                    id -> ms: a hold this old is looked into
+    idem:<account>:<key>       string  admit                    job id and body fingerprint, 24 h
+    lim:<what>:<who>:<window>  string  admit                    counter of a fixed window
+    key:<hash>                 string  front door               cached KeyRecord
+    cb:<endpoint>              hash    gate, outcome            breaker
+    cb:<endpoint>:w            hash    outcome                  30 s window in 5 s buckets
+    health:unstable            zset    outcome                  endpoint -> ms until it counts as stable
+    bill:out                   stream  finish, cancel           charges, group `settle`
+    dlq:jobs                   stream  reaper                   jobs that killed their workers
+    fd:<id>                    channel emit, finish             frames to one front door process
+    fdhb:<id>                  string  front door               heartbeat
+    wk:<id>                    channel cancel                   job ids to let go of
+    workers:alive              zset    renew                    attempt worker -> ms its heartbeat ends
+    control                    channel command line             catalog reload
+    control:seen               hash    every process            process -> catalog digest it runs
+    lock:reaper                string  reaper                   one active reaper, 3 s
+
+Scripts touch keys whose names they build (budgets of a hold), so a cell is one Redis, not a
+Redis Cluster; scale by cells.
+"""
+
+from __future__ import annotations
+
+JOBS_DUE = "jobs:due"
+HOLDS_DUE = "holds:due"
+OUTBOX = "bill:out"
+OUTBOX_GROUP = "settle"
+UNSTABLE = "health:unstable"
+DEAD_LETTERS = "dlq:jobs"
+CONTROL = "control"
+CONTROL_SEEN = "control:seen"
+REAPER_LOCK = "lock:reaper"
+WORKERS = "workers:alive"
+
+JOB_PREFIX = "job:"
+FRONT_DOOR_HEARTBEAT_PREFIX = "fdhb:"
+WORKER_CHANNEL_PREFIX = "wk:"
+BUDGET_PREFIX = "bud:"
+HOLD_PREFIX = "hold:"
+
+
+def job(job_id: str) -> str:
+    """State of one job."""
+    return JOB_PREFIX + job_id
+
+
+def request(job_id: str) -> str:
+    """Body of one job: the claim check."""
+    return "req:" + job_id
+
+
+def events(job_id: str) -> str:
+    """Frames of one job, for replay."""
+    return "ev:" + job_id
+
+
+def budget(scope: str) -> str:
+    """Cached balance and holds of one scope."""
+    return BUDGET_PREFIX + scope
+
+
+def hold(job_id: str) -> str:
+    """What one job holds, by scope."""
+    return HOLD_PREFIX + job_id
+
+
+def idempotency(account_id: str, key: str) -> str:
+    """The job an idempotency key stands for."""
+    return f"idem:{account_id}:{key}"
+
+
+def limit(what: str, who: str, window: int) -> str:
+    """Counter of one fixed window."""
+    return f"lim:{what}:{who}:{window}"
+
+
+def key_record(key_hash: str) -> str:
+    """Cached key."""
+    return "key:" + key_hash
+
+
+def breaker(endpoint_id: str) -> str:
+    """Breaker state of one endpoint."""
+    return "cb:" + endpoint_id
+
+
+def breaker_window(endpoint_id: str) -> str:
+    """Counts of one endpoint's last 30 s."""
+    return f"cb:{endpoint_id}:w"
+
+
+def front_door_channel(front_door: str) -> str:
+    """Frames for one front door process."""
+    return "fd:" + front_door
+
+
+def front_door_heartbeat(front_door: str) -> str:
+    """Alive mark of one front door process."""
+    return FRONT_DOOR_HEARTBEAT_PREFIX + front_door
+
+
+def worker_channel(worker: str) -> str:
+    """Cancellations for one worker process."""
+    return WORKER_CHANNEL_PREFIX + worker

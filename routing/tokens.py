@@ -1,0 +1,30 @@
+"""Counting tokens for real: settles calls that were cut short before usage was reported.
+
+Imported by workers only: the tokenizer takes 0.7 s and 130 MB.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+with warnings.catch_warnings():
+    # bpe-openai 0.1 opens its own data by a call Python has deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    # The binding itself: the wrapper lists every token and refuses a million characters.
+    from bpe_openai._bindings import PyTokenizer, tokenizer_for_encoding
+
+
+def count_tokens(text: str) -> int:
+    """Tokens in a text as GPT-4o counts them; the tokens of other models differ by some 20 %.
+
+    Takes about 0.1 ms per 1,000 tokens and blocks for it. Special tokens count as plain text, and
+    a lone surrogate as a question mark: settling must not fail on what a provider sent.
+    """
+    count: int = _tokenizer().count(text.encode(errors="replace").decode())
+    return count
+
+
+@cache
+def _tokenizer() -> PyTokenizer:
+    return tokenizer_for_encoding("o200k_base")

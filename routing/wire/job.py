@@ -1,0 +1,317 @@
+"""What the front door hands to a worker, and what a worker hands to billing.
+
+Both are JSON in Redis, versioned by `v`, so that old workers and new front doors can meet in a
+deploy. Neither holds a prompt or a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from routing.catalog.shapes import Price
+from routing.usage import Usage
+
+JOB_VERSION = 1
+CHARGE_VERSION = 1
+
+Api = Literal["chat", "completions"]
+#: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
+#: produced, `failed` is not charged.
+Outcome = Literal["done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEntry:
+    """One endpoint of a plan, with the price that was in force when the request was let in."""
+
+    endpoint_id: str
+    model_id: str
+    pool: str
+    price: Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asked, as far as workers and billing need to know. `app_*` come from the request's headers."""
+
+    account_id: str
+    key_hash: str
+    request_id: str = ""
+    app_url: str | None = None
+    app_title: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """The immutable part of a job: written once at admission, read at each claim.
+
+    Attributes:
+        generation_id: also the job id.
+        api: which inbound API the answer is rendered for.
+        stream: whether the client asked for server-sent events.
+        created_ms: admission time; `created` in the answer.
+        entries: endpoints, best first.
+        allow_fallbacks: False means the first failure is the answer.
+        prompt_tokens_max: our upper estimate of the prompt, for clamping what a provider reports.
+        completion_tokens_max: the most the client may be charged for.
+    """
+
+    generation_id: str
+    api: Api
+    stream: bool
+    created_ms: int
+    caller: Caller
+    entries: tuple[PlanEntry, ...]
+    allow_fallbacks: bool = True
+    prompt_tokens_max: int = 0
+    completion_tokens_max: int = 0
+    hold_nano: int = 0
+
+    def to_json(self) -> bytes:
+        """Compact JSON; `from_json` is its inverse."""
+        return orjson.dumps(
+            {
+                "v": JOB_VERSION,
+                "id": self.generation_id,
+                "api": self.api,
+                "stream": self.stream,
+                "ms": self.created_ms,
+                "fb": self.allow_fallbacks,
+                "pt": self.prompt_tokens_max,
+                "ct": self.completion_tokens_max,
+                "hold": self.hold_nano,
+                "who": _caller_to_list(self.caller),
+                "plan": [
+                    [e.endpoint_id, e.model_id, e.pool, price_to_list(e.price)]
+                    for e in self.entries
+                ],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> JobSpec:
+        """Read a spec of this version.
+
+        Raises:
+            ValueError: another version, or not a spec at all.
+        """
+        data = orjson.loads(raw)
+        if data["v"] != JOB_VERSION:
+            raise ValueError(f"job version {data['v']} is not {JOB_VERSION}")
+        return cls(
+            generation_id=data["id"],
+            api=data["api"],
+            stream=data["stream"],
+            created_ms=data["ms"],
+            allow_fallbacks=data["fb"],
+            prompt_tokens_max=data["pt"],
+            completion_tokens_max=data["ct"],
+            hold_nano=data["hold"],
+            caller=_caller_from_list(data["who"]),
+            entries=tuple(
+                PlanEntry(endpoint_id=e, model_id=m, pool=p, price=price_from_list(price))
+                for e, m, p, price in data["plan"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One upstream call, kept per generation (`provider_responses`)."""
+
+    endpoint_id: str
+    provider: str
+    status: int
+    latency_ms: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Everything billing needs to settle one generation; appended to the outbox with its end.
+
+    Attributes:
+        outcome: see `Outcome`.
+        endpoint_id: the endpoint that answered; "" when none did.
+        price: applied price; the settlement multiplies it with `usage` again by itself.
+        latency_ms: admission to first byte from the provider.
+        generation_ms: first byte to end.
+        attempts: in the order they were made.
+    """
+
+    generation_id: str
+    outcome: Outcome
+    api: Api
+    stream: bool
+    created_ms: int
+    finished_ms: int
+    caller: Caller
+    model_id: str
+    endpoint_id: str
+    provider: str
+    upstream_id: str | None
+    usage: Usage
+    price: Price
+    finish_reason: str | None
+    native_finish_reason: str | None
+    latency_ms: int | None
+    generation_ms: int | None
+    hold_nano: int = 0
+    attempts: tuple[AttemptRecord, ...] = ()
+
+    @property
+    def insured(self) -> bool:
+        """Zero completion insurance: failed, or no completion tokens and a blank finish reason.
+
+        Then nothing is charged for the whole request.
+        """
+        return (
+            self.outcome == "failed"
+            or self.finish_reason == "error"
+            or (
+                self.outcome == "done"
+                and self.usage.completion_tokens == 0
+                and self.finish_reason is None
+            )
+        )
+
+    def to_json(self) -> bytes:
+        """Compact JSON; `from_json` is its inverse."""
+        usage = self.usage
+        return orjson.dumps(
+            {
+                "v": CHARGE_VERSION,
+                "id": self.generation_id,
+                "outcome": self.outcome,
+                "api": self.api,
+                "stream": self.stream,
+                "ms": self.created_ms,
+                "end": self.finished_ms,
+                "who": _caller_to_list(self.caller),
+                "model": self.model_id,
+                "ep": self.endpoint_id,
+                "provider": self.provider,
+                "up": self.upstream_id,
+                "usage": [
+                    usage.prompt_tokens,
+                    usage.completion_tokens,
+                    usage.cached_tokens,
+                    usage.cache_write_tokens,
+                    usage.reasoning_tokens,
+                    usage.images,
+                    usage.estimated,
+                    usage.flags,
+                ],
+                "price": price_to_list(self.price),
+                "finish": self.finish_reason,
+                "native": self.native_finish_reason,
+                "lat": self.latency_ms,
+                "gen": self.generation_ms,
+                "hold": self.hold_nano,
+                "att": [
+                    [a.endpoint_id, a.provider, a.status, a.latency_ms, a.message]
+                    for a in self.attempts
+                ],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Charge:
+        """Read a charge of this version.
+
+        Raises:
+            ValueError: another version, or not a charge at all.
+        """
+        data = orjson.loads(raw)
+        if data["v"] != CHARGE_VERSION:
+            raise ValueError(f"charge version {data['v']} is not {CHARGE_VERSION}")
+        prompt, completion, cached, written, reasoning, images, estimated, flags = data["usage"]
+        return cls(
+            generation_id=data["id"],
+            outcome=data["outcome"],
+            api=data["api"],
+            stream=data["stream"],
+            created_ms=data["ms"],
+            finished_ms=data["end"],
+            caller=_caller_from_list(data["who"]),
+            model_id=data["model"],
+            endpoint_id=data["ep"],
+            provider=data["provider"],
+            upstream_id=data["up"],
+            usage=Usage(
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                cached_tokens=cached,
+                cache_write_tokens=written,
+                reasoning_tokens=reasoning,
+                images=images,
+                estimated=estimated,
+                flags=tuple(flags),
+            ),
+            price=price_from_list(data["price"]),
+            finish_reason=data["finish"],
+            native_finish_reason=data["native"],
+            latency_ms=data["lat"],
+            generation_ms=data["gen"],
+            hold_nano=data["hold"],
+            attempts=tuple(
+                AttemptRecord(endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text)
+                for e, p, s, ms, text in data["att"]
+            ),
+        )
+
+
+def price_to_list(price: Price) -> list[Any]:
+    """A price in the order `price_from_list` reads; the source stays in the catalog."""
+    return [
+        price.from_ms,
+        price.prompt_pico,
+        price.completion_pico,
+        price.request_pico,
+        price.image_pico,
+        price.cache_read_pico,
+        price.cache_write_pico,
+        price.reasoning_pico,
+    ]
+
+
+def price_from_list(data: list[Any]) -> Price:
+    """The inverse of `price_to_list`."""
+    start, prompt, completion, request, image, read, write, reasoning = data
+    return Price(
+        from_ms=start,
+        prompt_pico=prompt,
+        completion_pico=completion,
+        request_pico=request,
+        image_pico=image,
+        cache_read_pico=read,
+        cache_write_pico=write,
+        reasoning_pico=reasoning,
+    )
+
+
+def _caller_to_list(caller: Caller) -> list[str | None]:
+    return [
+        caller.account_id,
+        caller.key_hash,
+        caller.request_id,
+        caller.app_url,
+        caller.app_title,
+        caller.user,
+    ]
+
+
+def _caller_from_list(data: list[Any]) -> Caller:
+    account, key_hash, request_id, url, title, user = data
+    return Caller(
+        account_id=account,
+        key_hash=key_hash,
+        request_id=request_id,
+        app_url=url,
+        app_title=title,
+        user=user,
+    )

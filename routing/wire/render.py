@@ -1,0 +1,241 @@
+"""Our events as the client's bytes: chat and legacy completions, plain and streamed.
+
+Everything a provider sent has been parsed before it comes here and is serialised anew, so no
+malformed byte of theirs reaches a client's parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from routing.catalog.pricing import Cost, usd
+from routing.errors import Failure
+from routing.usage import Usage
+from routing.wire.events import Answer, Delta, Finish
+from routing.wire.job import Api
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+
+
+def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, Any]:
+    """The contract's `usage` object; an uncharged answer costs 0 whatever the provider took."""
+    upstream = usd(cost.total_nano)
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "cost": upstream if charged else 0,
+        "is_byok": False,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "audio_tokens": 0,
+            "video_tokens": 0,
+        },
+        "cost_details": {
+            "upstream_inference_cost": upstream,
+            "upstream_inference_prompt_cost": usd(cost.prompt_nano + cost.request_nano),
+            "upstream_inference_completions_cost": usd(cost.completion_nano),
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "image_tokens": 0,
+            "audio_tokens": 0,
+        },
+    }
+
+
+class Renderer(Protocol):
+    """One answer's form on the wire. Stream methods return `data: …\\n\\n` bytes."""
+
+    def delta(self, delta: Delta) -> bytes:
+        """A piece of content."""
+        ...
+
+    def finish(self, finish: Finish) -> bytes:
+        """The chunk that closes a choice."""
+        ...
+
+    def end(self, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """The usage chunk and the end mark."""
+        ...
+
+    def broken(self, failure: Failure) -> bytes:
+        """The in-band error that ends a stream after its first byte."""
+        ...
+
+    def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """A plain answer."""
+        ...
+
+
+class _Head:
+    """The fields every chunk repeats, serialised once: a chunk is then three concatenations."""
+
+    def __init__(
+        self, object_name: str, generation_id: str, created: int, model: str, provider: str
+    ) -> None:
+        self.fields: dict[str, Any] = {
+            "id": generation_id,
+            "object": object_name,
+            "created": created,
+            "model": model,
+            "provider": provider,
+        }
+        self.prefix = b"data: " + orjson.dumps(self.fields)[:-1]
+
+    def chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        """One event with these choices and top-level fields."""
+        tail = orjson.dumps({"choices": choices, **more})
+        return self.prefix + b"," + tail[1:] + b"\n\n"
+
+
+class ChatRenderer:
+    """`/chat/completions`: every delta carries `role` and `content`, as recorded on the wire."""
+
+    def __init__(self, generation_id: str, created: int, model: str, provider: str) -> None:
+        self._head = _Head("chat.completion.chunk", generation_id, created, model, provider)
+        self._plain = {**self._head.fields, "object": "chat.completion"}
+        self._text = self._head.prefix + (
+            b',"choices":[{"index":0,"delta":{"role":"assistant","content":'
+        )
+
+    def delta(self, delta: Delta) -> bytes:
+        """A piece of content."""
+        if delta.reasoning is None and delta.extra is None and delta.logprobs is None:
+            if delta.index == 0:
+                return (
+                    self._text
+                    + orjson.dumps(delta.content)
+                    + b'},"finish_reason":null,"native_finish_reason":null,"logprobs":null}]}\n\n'
+                )
+        fields: dict[str, Any] = {"role": "assistant", "content": delta.content}
+        if delta.reasoning is not None:
+            fields["reasoning"] = delta.reasoning
+        if delta.extra:
+            fields.update(delta.extra)
+        return self._head.chunk([_chunk_choice(delta.index, fields, logprobs=delta.logprobs)])
+
+    def finish(self, finish: Finish) -> bytes:
+        """The chunk that closes a choice."""
+        choice = _chunk_choice(finish.index, {"role": "assistant", "content": ""})
+        choice["finish_reason"] = finish.reason
+        choice["native_finish_reason"] = finish.native
+        return self._head.chunk([choice])
+
+    def end(self, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """One empty delta with usage, then the end mark."""
+        choice = _chunk_choice(0, {"role": "assistant", "content": ""})
+        return self._head.chunk([choice], usage=usage_json(usage, cost, charged=charged)) + DONE
+
+    def broken(self, failure: Failure) -> bytes:
+        """Top-level `error` beside a choice that ended with `error`; nothing is charged."""
+        choice = _chunk_choice(0, {"role": "assistant", "content": ""})
+        choice["finish_reason"] = "error"
+        return self._head.chunk([choice], error=failure.body()["error"]) + DONE
+
+    def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """`chat.completion`."""
+        return orjson.dumps(
+            {
+                **self._plain,
+                "system_fingerprint": answer.system_fingerprint,
+                "choices": [
+                    {
+                        "index": choice.index,
+                        "finish_reason": choice.finish.reason,
+                        "native_finish_reason": choice.finish.native,
+                        "logprobs": choice.logprobs,
+                        "message": choice.message,
+                    }
+                    for choice in answer.choices
+                ],
+                "usage": usage_json(usage, cost, charged=charged),
+            }
+        )
+
+
+class CompletionsRenderer:
+    """Legacy `/completions`: `text` instead of messages."""
+
+    def __init__(self, generation_id: str, created: int, model: str, provider: str) -> None:
+        self._head = _Head("text_completion", generation_id, created, model, provider)
+
+    def delta(self, delta: Delta) -> bytes:
+        """A piece of text."""
+        choice = _text_choice(delta.index, delta.content)
+        if delta.reasoning is not None:
+            choice["reasoning"] = delta.reasoning
+        return self._head.chunk([choice])
+
+    def finish(self, finish: Finish) -> bytes:
+        """The chunk that closes a choice."""
+        choice = _text_choice(finish.index, "")
+        choice["finish_reason"] = finish.reason
+        choice["native_finish_reason"] = finish.native
+        return self._head.chunk([choice])
+
+    def end(self, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """One empty choice with usage, then the end mark."""
+        return (
+            self._head.chunk([_text_choice(0, "")], usage=usage_json(usage, cost, charged=charged))
+            + DONE
+        )
+
+    def broken(self, failure: Failure) -> bytes:
+        """Top-level `error` beside a choice that ended with `error`; nothing is charged."""
+        choice = _text_choice(0, "")
+        choice["finish_reason"] = "error"
+        return self._head.chunk([choice], error=failure.body()["error"]) + DONE
+
+    def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
+        """`text_completion`."""
+        choices = []
+        for choice in answer.choices:
+            text = _text_choice(choice.index, choice.message.get("content") or "")
+            text["finish_reason"] = choice.finish.reason
+            text["native_finish_reason"] = choice.finish.native
+            text["logprobs"] = choice.logprobs
+            text["reasoning"] = choice.message.get("reasoning")
+            choices.append(text)
+        return orjson.dumps(
+            {
+                **self._head.fields,
+                "system_fingerprint": answer.system_fingerprint,
+                "choices": choices,
+                "usage": usage_json(usage, cost, charged=charged),
+            }
+        )
+
+
+def renderer(api: Api, generation_id: str, created: int, model: str, provider: str) -> Renderer:
+    """The renderer of an inbound API."""
+    if api == "completions":
+        return CompletionsRenderer(generation_id, created, model, provider)
+    return ChatRenderer(generation_id, created, model, provider)
+
+
+def _chunk_choice(
+    index: int, delta: Mapping[str, Any], *, logprobs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "index": index,
+        "delta": delta,
+        "finish_reason": None,
+        "native_finish_reason": None,
+        "logprobs": logprobs,
+    }
+
+
+def _text_choice(index: int, text: str) -> dict[str, Any]:
+    return {
+        "index": index,
+        "text": text,
+        "finish_reason": None,
+        "native_finish_reason": None,
+        "logprobs": None,
+    }

@@ -1,0 +1,393 @@
+"""The catalog over HTTP: bodies, filters, caching."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+from flask.testing import FlaskClient
+from openrouter import components, operations
+
+from api.catalog import EndpointHealth, blueprint
+from routing.catalog.live import LiveCatalog
+from routing.clock import FixedClock
+from routing.errors import RouterError
+
+JAN_2025_MS = 1_735_689_600_000
+DAY_MS = 86_400_000
+
+MODELS = """\
+models:
+  - id: acme/rocket
+    canonical_slug: acme/rocket-2025-01-02
+    name: 'Acme: Rocket'
+    created: 2025-01-02
+    description: Goes up.
+    context_length: 8192
+    architecture: {input_modalities: [text, image], tokenizer: Llama3, instruct_type: llama3}
+    hugging_face_id: acme/Rocket
+    default_parameters: {temperature: 0.6}
+    categories: [science, programming]
+  - {id: acme/glider, name: Glider, created: 2025-03-01, categories: [science]}
+  - {id: 'acme/glider:free', name: Glider (free), created: 2025-03-01}
+  - {id: acme/idle, name: Idle, created: 2025-04-01}
+"""
+LAB = """\
+slug: lab
+name: Lab
+dialect: openai
+base_url: http://10.0.0.5:8000/v1
+moderated: true
+privacy_policy_url: https://lab.example/privacy
+headquarters: CH
+supported_parameters: [tools, tool_choice, max_tokens]
+endpoints:
+  - model: acme/rocket
+    upstream_id: rocket-7b
+    context_length: 8192
+    max_completion_tokens: 4096
+    quantization: fp8
+    implicit_caching: true
+    prices:
+      - {from: 2025-01-01, prompt: 1, completion: 2, cache_read: 0.1, source: https://lab.example}
+      - {from: 2025-01-03, prompt: 3, completion: 4, source: https://lab.example}
+"""
+WORKSHOP = """\
+slug: workshop
+name: Workshop
+dialect: openai
+base_url: http://10.0.0.6:8000/v1
+supported_parameters: [seed, max_tokens]
+endpoints:
+  - model: acme/rocket
+    upstream_id: rocket
+    context_length: 4096
+    prices: [{from: 2025-01-01, prompt: 2, completion: 2, source: https://shop.example}]
+  - model: acme/glider
+    upstream_id: glider
+    context_length: 4096
+    prices: [{from: 2025-01-01, prompt: 2, completion: 2, image: 0.01, source: https://shop.example}]
+  - model: acme/glider:free
+    upstream_id: glider
+    context_length: 4096
+    prices: [{from: 2025-01-01, prompt: 0, completion: 0, source: https://shop.example}]
+"""
+
+
+class Health:
+    """Figures by endpoint id."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {"lab:acme/rocket": 99.5}
+
+    def uptime_percent(self, endpoint_id: str) -> float | None:
+        return self.figures.get(endpoint_id)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    for folder, name, text in (
+        ("models", "acme.yml", MODELS),
+        ("providers", "lab.yml", LAB),
+        ("providers", "workshop.yml", WORKSHOP),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def live(directory: Path) -> LiveCatalog:
+    """Without keys and sandbox only the two private providers can be called."""
+    return LiveCatalog([directory], {}, "")
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(JAN_2025_MS)
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+def app_of(live: LiveCatalog, clock: FixedClock, health: EndpointHealth) -> Flask:
+    app = Flask("test")
+    routes = blueprint(live, clock, health)
+    app.register_blueprint(routes, url_prefix="/api/v1", name="catalog_api_v1")
+    app.register_blueprint(routes, url_prefix="/v1", name="catalog_v1")
+
+    @app.errorhandler(RouterError)
+    def _answer(error: RouterError) -> tuple[dict[str, Any], int]:
+        return error.body(), error.status
+
+    return app
+
+
+@pytest.fixture
+def client(live: LiveCatalog, clock: FixedClock, health: Health) -> FlaskClient:
+    return app_of(live, clock, health).test_client()
+
+
+def ids(response: Response) -> list[str]:
+    assert response.status_code == 200
+    return [model["id"] for model in response.json["data"]]
+
+
+def test_models_newest_first_without_those_nobody_serves(client: FlaskClient):
+    response = client.get("/api/v1/models")
+    assert ids(response) == ["acme/glider", "acme/glider:free", "acme/rocket"]
+    assert response.content_type == "application/json"
+    assert response.json["total_count"] == 3
+    assert response.json["links"] == {"next": None}
+
+
+def test_a_model_as_the_contract_prints_it(client: FlaskClient):
+    model = client.get("/v1/models").json["data"][-1]
+    assert model == {
+        "id": "acme/rocket",
+        "canonical_slug": "acme/rocket-2025-01-02",
+        "hugging_face_id": "acme/Rocket",
+        "name": "Acme: Rocket",
+        "created": JAN_2025_MS // 1_000 + 86_400,
+        "description": "Goes up.",
+        "context_length": 8192,
+        "architecture": {
+            "modality": "text+image->text",
+            "input_modalities": ["text", "image"],
+            "output_modalities": ["text"],
+            "tokenizer": "Llama3",
+            "instruct_type": "llama3",
+        },
+        "pricing": {
+            "prompt": "0.000001",
+            "completion": "0.000002",
+            "request": "0",
+            "image": "0",
+            "input_cache_read": "0.0000001",
+        },
+        "top_provider": {
+            "context_length": 8192,
+            "max_completion_tokens": 4096,
+            "is_moderated": True,
+        },
+        "per_request_limits": None,
+        "supported_parameters": ["max_tokens", "seed", "tool_choice", "tools"],
+        "default_parameters": {"temperature": 0.6},
+        "expiration_date": None,
+        "supported_voices": None,
+        "links": {"details": "/api/v1/models/acme/rocket/endpoints"},
+    }
+
+
+def test_what_a_model_does_not_say_is_null_or_taken_from_its_endpoint(client: FlaskClient):
+    glider = client.get("/v1/models").json["data"][0]
+    assert glider["default_parameters"] is None
+    assert glider["context_length"] == 4096
+    assert glider["pricing"]["image"] == "0.01"
+
+
+def test_a_free_row_costs_nothing(client: FlaskClient):
+    free = client.get("/v1/models").json["data"][1]
+    assert set(free["pricing"].values()) == {"0"}
+
+
+def test_the_price_of_a_model_is_its_cheapest_now(client: FlaskClient, clock: FixedClock):
+    assert client.get("/v1/models").json["data"][-1]["pricing"]["prompt"] == "0.000001"
+    clock.advance(2 * DAY_MS)  # Lab raises its price, Workshop is cheaper now
+    rocket = client.get("/v1/models").json["data"][-1]
+    assert rocket["pricing"]["prompt"] == "0.000002"
+    assert rocket["top_provider"]["context_length"] == 4096
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["acme/glider", "acme/glider:free", "acme/rocket"]),
+        ("category=science", ["acme/glider", "acme/rocket"]),
+        ("category=programming", ["acme/rocket"]),
+        ("category=marketing/seo", []),
+        ("supported_parameters=tools", ["acme/rocket"]),
+        ("supported_parameters=tools,seed", ["acme/rocket"]),
+        (
+            "supported_parameters=seed, max_tokens,",
+            ["acme/glider", "acme/glider:free", "acme/rocket"],
+        ),
+        ("supported_parameters=flying", []),
+        ("category=science&supported_parameters=tools", ["acme/rocket"]),
+        ("category=&supported_parameters=", ["acme/glider", "acme/glider:free", "acme/rocket"]),
+        ("unknown=1", ["acme/glider", "acme/glider:free", "acme/rocket"]),
+    ],
+)
+def test_filters(client: FlaskClient, query: str, expected: list[str]):
+    response = client.get(f"/api/v1/models?{query}")
+    assert ids(response) == expected
+    assert response.json["total_count"] == len(expected)
+
+
+def test_an_unknown_category_is_refused_with_the_known_ones(client: FlaskClient):
+    response = client.get("/api/v1/models?category=cooking")
+    assert response.status_code == 400
+    assert "programming" in response.json["error"]["message"]
+    assert response.json["error"]["metadata"] == {"param": "category"}
+
+
+def test_count(client: FlaskClient):
+    assert client.get("/api/v1/models/count").json == {"data": {"count": 3}}
+
+
+def test_endpoints_of_a_model(client: FlaskClient):
+    data = client.get("/api/v1/models/acme/rocket/endpoints").json["data"]
+    lab, workshop = data.pop("endpoints")
+    assert data["id"] == "acme/rocket"
+    assert data["architecture"]["modality"] == "text+image->text"
+    assert lab == {
+        "name": "Lab | acme/rocket",
+        "model_id": "acme/rocket",
+        "model_name": "Acme: Rocket",
+        "context_length": 8192,
+        "pricing": {
+            "prompt": "0.000001",
+            "completion": "0.000002",
+            "request": "0",
+            "image": "0",
+            "input_cache_read": "0.0000001",
+        },
+        "provider_name": "Lab",
+        "tag": "lab",
+        "quantization": "fp8",
+        "max_completion_tokens": 4096,
+        "max_prompt_tokens": None,
+        "supported_parameters": ["max_tokens", "tool_choice", "tools"],
+        "status": 0,
+        "uptime_last_30m": 99.5,
+        "uptime_last_5m": None,
+        "uptime_last_1d": None,
+        "latency_last_30m": None,
+        "throughput_last_30m": None,
+        "supports_implicit_caching": True,
+        "supports_tool_choice": {"none": True, "auto": True, "required": True, "function": True},
+        "supports_diarization": False,
+        "native_tools": {},
+        "service_tier": None,
+    }
+    assert workshop["tag"] == "workshop"
+    assert workshop["uptime_last_30m"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "model_id", "count"),
+    [
+        pytest.param("acme/rocket-2025-01-02", "acme/rocket", 2, id="by canonical slug"),
+        pytest.param("acme/glider:free", "acme/glider:free", 1, id="a variant"),
+        pytest.param("acme/idle", "acme/idle", 0, id="known, served by nobody"),
+    ],
+)
+def test_endpoints_by_any_name(client: FlaskClient, path: str, model_id: str, count: int):
+    data = client.get(f"/api/v1/models/{path}/endpoints").json["data"]
+    assert data["id"] == model_id
+    assert len(data["endpoints"]) == count
+
+
+def test_an_unknown_model_is_not_found(client: FlaskClient):
+    response = client.get("/api/v1/models/acme/unknown/endpoints")
+    assert response.status_code == 404
+    assert response.json == {"error": {"code": 404, "message": "Model acme/unknown not found"}}
+
+
+def test_providers_are_listed_with_and_without_a_key(client: FlaskClient):
+    rows = {row["slug"]: row for row in client.get("/api/v1/providers").json["data"]}
+    assert rows["lab"] == {
+        "name": "Lab",
+        "slug": "lab",
+        "privacy_policy_url": "https://lab.example/privacy",
+        "terms_of_service_url": None,
+        "status_page_url": None,
+        "headquarters": "CH",
+    }
+    assert rows["openai"]["name"] == "OpenAI"
+    assert list(rows) == sorted(rows)
+
+
+ROUTES = ["/models", "/models/count", "/models/acme/rocket/endpoints", "/providers"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_known_etag_is_answered_without_a_body(client: FlaskClient, route: str):
+    first = client.get("/api/v1" + route)
+    assert first.headers["Cache-Control"] == "public, max-age=60"
+    again = client.get("/v1" + route, headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.data == b""
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = client.get("/v1" + route, headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_etag_changes_with_the_catalog(
+    client: FlaskClient, live: LiveCatalog, directory: Path, route: str
+):
+    before = client.get("/v1" + route).headers["ETag"]
+    file = directory / "providers" / "lab.yml"
+    file.write_text(file.read_text().replace("prompt: 1,", "prompt: 5,"))
+    live.reload()
+    assert client.get("/v1" + route).headers["ETag"] != before
+
+
+def test_the_etag_of_prices_changes_when_a_price_takes_force(
+    client: FlaskClient, clock: FixedClock
+):
+    before = client.get("/v1/models").headers["ETag"]
+    clock.advance(DAY_MS)
+    assert client.get("/v1/models").headers["ETag"] == before
+    clock.advance(DAY_MS)
+    assert client.get("/v1/models").headers["ETag"] != before
+
+
+def test_the_etag_of_endpoints_changes_with_their_health(client: FlaskClient, health: Health):
+    before = client.get("/v1/models/acme/rocket/endpoints").headers["ETag"]
+    health.figures["lab:acme/rocket"] = 12.0
+    assert client.get("/v1/models/acme/rocket/endpoints").headers["ETag"] != before
+
+
+def test_a_reload_shows_new_models(client: FlaskClient, live: LiveCatalog, directory: Path):
+    (directory / "providers" / "lab.yml").unlink()
+    (directory / "providers" / "workshop.yml").unlink()
+    assert len(ids(client.get("/v1/models"))) == 3
+    live.reload()
+    assert ids(client.get("/v1/models")) == []
+
+
+def test_head_is_answered(client: FlaskClient):
+    response = client.head("/v1/models")
+    assert response.status_code == 200
+    assert response.data == b""
+
+
+# --- the official client's models read what is shipped -------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped() -> FlaskClient:
+    live = LiveCatalog([], {}, "http://127.0.0.1:8099")
+    return app_of(live, FixedClock(), Health()).test_client()
+
+
+def test_the_sdk_reads_the_models(shipped: FlaskClient):
+    answer = components.ModelsListResponse.model_validate_json(shipped.get("/api/v1/models").data)
+    assert len(answer.data) == answer.total_count > 30
+    assert {"meta-llama/llama-3.3-70b-instruct", "openai/gpt-4o"} <= {m.id for m in answer.data}
+
+
+def test_the_sdk_reads_the_endpoints(shipped: FlaskClient):
+    body = shipped.get("/api/v1/models/meta-llama/llama-3.3-70b-instruct/endpoints").data
+    answer = operations.ListEndpointsResponse.model_validate_json(body)
+    assert len(answer.data.endpoints) == 5
+
+
+def test_the_sdk_reads_the_providers(shipped: FlaskClient):
+    body = shipped.get("/api/v1/providers").data
+    answer = operations.ListProvidersResponse.model_validate_json(body)
+    assert [each.slug for each in answer.data] == sorted(each.slug for each in answer.data)

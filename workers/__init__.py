@@ -1,0 +1,1 @@
+"""ATTEMPT: the only package that knows Celery and talks to providers."""

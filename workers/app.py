@@ -1,0 +1,27 @@
+"""`celery -A workers.app`: the Celery application and its tasks. Loading it connects to nothing."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from routing.catalog.live import LiveCatalog
+from routing.settings import Settings, environment
+from workers import sweep, tasks
+from workers.lifecycle import Lifecycle
+from workers.pools import celery_config
+from workers.process import Process
+
+
+def make_app(settings: Settings, catalog: LiveCatalog) -> Celery:
+    """A Celery application for these settings; what it does on start is in `workers/lifecycle.py`."""
+    celery = Celery("pointsman", set_as_current=False)
+    celery.conf.update(celery_config(settings, catalog.current.pools))
+    celery.conf.beat_schedule = sweep.SCHEDULE
+    process = Process()
+    tasks.register(celery, process)
+    Lifecycle(settings, catalog, process).connect()
+    return celery
+
+
+_settings = Settings.from_env()
+celery = make_app(_settings, LiveCatalog.from_settings(_settings, environment()))

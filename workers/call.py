@@ -1,0 +1,262 @@
+"""One upstream call: encode, send, read, decode, under four separate time-outs.
+
+Raises only the tree's `UpstreamError`s, and `Interrupted` when this process was told to let go.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from routing.catalog.shapes import Endpoint
+from routing.clock import Clock
+from routing.errors import UpstreamDown, UpstreamError
+from routing.usage import Usage
+from routing.wire.chat import ChatRequest
+from routing.wire.events import Answer, Broken, Delta, End, Event, Finish, Used
+from routing.wire.render import Renderer
+from workers.connections import ConnectionPool, Exchange, Wait
+from workers.dialects import Dialect, UpstreamRequest
+from workers.emitter import Stream
+from workers.held import Held
+from workers.sse import SseReader
+
+#: After the finish reason only usage and the end mark can follow; a provider that omits them
+#: must not keep the client waiting.
+LINGER_S = 2.0
+#: An error body is read for its message, not for its length.
+ERROR_BODY_WAIT_S = 5.0
+HTTP_OK = 200
+
+
+class Interrupted(Exception):
+    """This process was told to let go of the job; `Held.order` says why."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one stream has brought so far.
+
+    Attributes:
+        texts: content and reasoning, for counting when the provider reports no usage.
+        first_ms: when the first piece came (wall clock).
+    """
+
+    texts: list[str] = field(default_factory=list)
+    finish: Finish | None = None
+    usage: Usage | None = None
+    ended: bool = False
+    events: int = 0
+    first_ms: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Ended as a stream must: with a finish reason or the dialect's own end mark."""
+        return self.ended or self.finish is not None
+
+
+class Bounds:
+    """The four time-outs of one call, each against its own start."""
+
+    def __init__(self, endpoint: Endpoint, remaining_ms: int, *, stream: bool) -> None:
+        limits = endpoint.provider.timeouts
+        self.connect_ms = min(limits.connect_ms, remaining_ms)
+        self._started = time.monotonic()
+        self._total_ms = min(limits.total_ms, remaining_ms)
+        # A plain answer arrives in one piece at its end: half the total leaves time for another.
+        first_ms = (
+            limits.first_byte_ms if stream else max(limits.first_byte_ms, self._total_ms // 2)
+        )
+        self.first_ms = min(first_ms, self._total_ms)
+        self._gap_ms = limits.gap_ms
+
+    def first_byte(self) -> Wait:
+        """For anything before the first piece of the answer."""
+        left = self._started + self.first_ms / 1000 - time.monotonic()
+        return Wait(left, "first_byte", self.first_ms)
+
+    def gap(self) -> Wait:
+        """For anything after it."""
+        left = self._started + self._total_ms / 1000 - time.monotonic()
+        if left < self._gap_ms / 1000:
+            return Wait(left, "total", self._total_ms)
+        return Wait(self._gap_ms / 1000, "gap", self._gap_ms)
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call of one endpoint. `plain` or `streamed`, once."""
+
+    connections: ConnectionPool
+    clock: Clock
+    dialect: Dialect
+    endpoint: Endpoint
+    key: str
+    held: Held
+    request: ChatRequest
+    bounds: Bounds
+    tally: Tally = field(default_factory=Tally)
+
+    def plain(self) -> Answer:
+        """A whole answer.
+
+        Raises:
+            UpstreamError, Interrupted
+        """
+        exchange = self._open(stream=False)
+        try:
+            body = exchange.read_all(self.bounds.gap())
+            self.tally.first_ms = self.clock.now_ms()
+            answer = self.dialect.answer(body)
+        except UpstreamError:
+            self._check_orders()
+            raise
+        finally:
+            self._let_go(exchange)
+        self.tally.usage = answer.usage
+        return answer
+
+    def streamed(self, renderer: Renderer, out: Stream) -> None:
+        """Pass a stream on piece by piece; what came is in `tally`, also when this raises.
+
+        Raises:
+            UpstreamError: the stream broke, or ended without a proper end.
+            Interrupted
+        """
+        exchange = self._open(stream=True)
+        try:
+            if "event-stream" in exchange.header("content-type"):
+                self._read_events(exchange, renderer, out)
+            else:
+                self._read_body(exchange, renderer, out)
+        except UpstreamError:
+            self._check_orders()
+            if self.tally.finish is None:
+                raise
+        finally:
+            self._let_go(exchange)
+        if not self.tally.complete:
+            raise UpstreamDown("Provider ended the stream without finishing it")
+        if not self.tally.events:
+            raise UpstreamDown("Provider sent an empty stream")
+
+    def _open(self, *, stream: bool) -> Exchange:
+        """Send the request and read the head of the answer."""
+        upstream = self.dialect.encode(self.request, self.endpoint, self.key, stream=stream)
+        exchange = self._send(upstream)
+        self.held.exchange = exchange
+        self._check_orders(exchange)
+        try:
+            exchange.head(self.bounds.first_byte())
+            if exchange.status != HTTP_OK:
+                raise self._refusal(exchange)
+        except UpstreamError:
+            self._let_go(exchange)
+            self._check_orders()
+            raise
+        return exchange
+
+    def _send(self, upstream: UpstreamRequest) -> Exchange:
+        return self.connections.send(
+            upstream.url,
+            upstream.headers,
+            upstream.body,
+            connect_ms=self.bounds.connect_ms,
+            send_ms=self.bounds.first_ms,
+        )
+
+    def _refusal(self, exchange: Exchange) -> UpstreamError:
+        """What a status other than 200 means, with as much of the body as comes soon."""
+        headers = {
+            name: exchange.header(name)
+            for name in (
+                "retry-after",
+                "retry-after-ms",
+                "x-ratelimit-reset-requests",
+                "x-ratelimit-reset-tokens",
+            )
+        }
+        try:
+            body = exchange.read_all(Wait(ERROR_BODY_WAIT_S, "gap", int(ERROR_BODY_WAIT_S * 1000)))
+        except UpstreamError:
+            body = b""
+        return self.dialect.error(exchange.status, headers, body, self.clock.now_ms())
+
+    def _read_events(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
+        reader, decoder = SseReader(), self.dialect.decoder()
+        while not self.tally.ended:
+            chunk = exchange.read(self._patience())
+            for data in reader.feed(chunk) if chunk else reader.close():
+                for event in decoder.decode(data):
+                    self._take(event, renderer, out)
+            self._check_orders()
+            if not chunk:
+                return
+
+    def _read_body(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
+        """A stream was asked for and something else came: an error, a plain answer, a login page."""
+        answer = self.dialect.answer(exchange.read_all(self.bounds.gap()))
+        for choice in answer.choices:
+            message = choice.message
+            extra = {"tool_calls": message["tool_calls"]} if "tool_calls" in message else None
+            content, reasoning = message.get("content") or "", message.get("reasoning")
+            self._take(Delta(choice.index, content, reasoning, extra), renderer, out)
+            self._take(choice.finish, renderer, out)
+        self.tally.usage = answer.usage
+        self.tally.ended = True
+
+    def _patience(self) -> Wait:
+        if self.tally.finish is not None:
+            return Wait(LINGER_S, "gap", int(LINGER_S * 1000))
+        return self.bounds.first_byte() if self.tally.first_ms is None else self.bounds.gap()
+
+    def _take(self, event: Event, renderer: Renderer, out: Stream) -> None:
+        tally = self.tally
+        tally.events += 1
+        match event:
+            case Delta():
+                shown = self._shown(event)
+                if shown is not None:
+                    self._pass_on(renderer.delta(shown), out)
+            case Finish():
+                if event.index == 0 or tally.finish is None:
+                    tally.finish = event
+                self._pass_on(renderer.finish(event), out)
+            case Used():
+                tally.usage = event.usage
+            case Broken():
+                raise event.error
+            case End():
+                tally.ended = True
+
+    def _shown(self, delta: Delta) -> Delta | None:
+        """The part of a delta the caller wants to see; all of it is counted."""
+        if delta.content:
+            self.tally.texts.append(delta.content)
+        if delta.reasoning:
+            self.tally.texts.append(delta.reasoning)
+            if self.request.hides_reasoning:
+                if not delta.content and not delta.extra:
+                    return None
+                return Delta(delta.index, delta.content, None, delta.extra, delta.logprobs)
+        return delta
+
+    def _pass_on(self, payload: bytes, out: Stream) -> None:
+        if self.tally.first_ms is None:
+            self.tally.first_ms = self.clock.now_ms()
+        if self.held.order == "cancel":
+            return  # nobody reads it; the call runs on only because its bill does
+        self.held.sent = True
+        out.write(payload)
+
+    def _check_orders(self, exchange: Exchange | None = None) -> None:
+        order = self.held.order
+        if order is None or (order == "cancel" and not self.held.cancellable):
+            return
+        if exchange is not None:
+            self._let_go(exchange)
+        raise Interrupted
+
+    def _let_go(self, exchange: Exchange) -> None:
+        self.held.exchange = None
+        exchange.settle()

@@ -1,0 +1,162 @@
+"""Frames out, coalesced: the first piece of a stream at once, then at most one frame per 20 ms or 2 KB.
+
+One greenlet per process sends the due frames of all streams in one round trip, and while it waits
+for Redis the next batch gathers: the busier the process, the cheaper each frame.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from routing.errors import Unavailable
+from routing.store.jobs import Jobs, State
+from routing.wire.frames import Frame, Kind
+
+#: Shortest time between two frames of one stream: below what a reader perceives as stutter.
+FLUSH_EVERY_S = 0.020
+#: A frame this large goes at once.
+FLUSH_BYTES = 2_048
+#: Frames in one round trip; a bound on how long one script may block Redis.
+BATCH_MAX = 64
+#: How long frames are kept while Redis is away; then the streams are given up and end in an error.
+REDIS_PATIENCE_S = 10.0
+RETRY_PAUSE_S = 0.1
+
+
+class Stream:
+    """One job's frames under one epoch. Written by its attempt, flushed by the emitter."""
+
+    __slots__ = (
+        "_emitter", "epoch", "fenced", "flushed_at", "front_door", "idle", "job_id", "pending",
+        "pending_bytes", "queued", "seq",
+    )  # fmt: skip
+
+    def __init__(self, emitter: Emitter, job_id: str, epoch: int, front_door: str) -> None:
+        self._emitter = emitter
+        self.job_id = job_id
+        self.epoch = epoch
+        self.front_door = front_door
+        self.seq = 0
+        self.pending: list[bytes] = []
+        self.pending_bytes = 0
+        self.flushed_at = 0.0
+        self.queued = False
+        self.fenced = False
+        self.idle = Event()
+        self.idle.set()
+
+    def write(self, payload: bytes) -> None:
+        """Add bytes for the client; returns at once."""
+        self.pending.append(payload)
+        self.pending_bytes += len(payload)
+        self._emitter.schedule(self)
+
+    def next_frame(self, kind: Kind, tail: bytes = b"", *, status: int = 200) -> Frame:
+        """Everything pending, and `tail`, as the next frame."""
+        self.seq += 1
+        payload = b"".join((*self.pending, tail))
+        self.pending.clear()
+        self.pending_bytes = 0
+        return Frame(self.job_id, self.epoch, self.seq, kind, status, payload)
+
+
+class Emitter:
+    """Sends the frames of all streams of this process.
+
+    Args:
+        on_batch: told how many frames went in one trip, for the metric.
+    """
+
+    def __init__(self, jobs: Jobs, on_batch: Callable[[int], None] = lambda _: None) -> None:
+        self._jobs = jobs
+        self._on_batch = on_batch
+        self._due: list[Stream] = []
+        self._wake = Event()
+
+    def open(self, job_id: str, epoch: int, front_door: str) -> Stream:
+        """A stream for a claimed job."""
+        return Stream(self, job_id, epoch, front_door)
+
+    def schedule(self, stream: Stream) -> None:
+        """Have a stream's pending bytes sent, now or when its pause is over."""
+        if not stream.queued:
+            stream.queued = True
+            self._due.append(stream)
+            self._wake.set()
+        elif stream.pending_bytes >= FLUSH_BYTES:
+            self._wake.set()
+
+    def finish(self, stream: Stream, frame: Frame, state: State, charge: bytes) -> str:
+        """End a job: what is pending goes with the last frame, in order. `ok`, `fenced` or `already`.
+
+        Raises:
+            Unavailable: Redis stayed away for longer than its patience; the reaper ends the job.
+        """
+        give_up_at = time.monotonic() + REDIS_PATIENCE_S
+        while True:
+            try:
+                return self._jobs.finish(stream.front_door, frame, state, charge)
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+                Event().wait(RETRY_PAUSE_S)
+
+    def last_frame(self, stream: Stream, kind: Kind, tail: bytes, *, status: int = 200) -> Frame:
+        """The final frame, once nothing of this stream is on its way any more."""
+        stream.idle.wait()
+        return stream.next_frame(kind, tail, status=status)
+
+    def run(self) -> None:
+        """The emitter's greenlet; never returns."""
+        while True:
+            batch, pause_s = self._take(time.monotonic())
+            if batch:
+                self._send(batch)
+                continue
+            self._wake.clear()
+            if not self._due:
+                self._wake.wait()
+            else:
+                self._wake.wait(pause_s)
+
+    def _take(self, now: float) -> tuple[list[tuple[Stream, Frame]], float]:
+        """Frames that are due, and how long until the next is."""
+        batch: list[tuple[Stream, Frame]] = []
+        later: list[Stream] = []
+        pause_s = FLUSH_EVERY_S
+        for stream in self._due:
+            wait_s = stream.flushed_at + FLUSH_EVERY_S - now
+            if len(batch) >= BATCH_MAX or (wait_s > 0 and stream.pending_bytes < FLUSH_BYTES):
+                later.append(stream)
+                pause_s = min(pause_s, max(wait_s, 0.0))
+                continue
+            stream.queued = False
+            if not stream.pending or stream.fenced:
+                continue
+            stream.flushed_at = now
+            stream.idle.clear()
+            batch.append((stream, stream.next_frame(Kind.DATA)))
+        self._due = later
+        return batch, pause_s
+
+    def _send(self, batch: list[tuple[Stream, Frame]]) -> None:
+        self._on_batch(len(batch))
+        results = self._emitted([(stream.front_door, frame) for stream, frame in batch])
+        for (stream, _), result in zip(batch, results, strict=True):
+            if result < 0:
+                stream.fenced = True
+            stream.idle.set()
+
+    def _emitted(self, frames: list[tuple[str, Frame]]) -> list[int]:
+        """Send until Redis answers; what it may have taken already is harmless to repeat."""
+        give_up_at = time.monotonic() + REDIS_PATIENCE_S
+        while True:
+            try:
+                return self._jobs.emit(frames)
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    return [-1] * len(frames)
+                Event().wait(RETRY_PAUSE_S)

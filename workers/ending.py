@@ -1,0 +1,228 @@
+"""How a job ends: the charge, the last frame, the canonical log line. All in one atomic step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from routing.catalog.pricing import cost, usd
+from routing.catalog.shapes import Endpoint, Price
+from routing.errors import Failure
+from routing.estimate import MESSAGE_TOKENS, spoken_text
+from routing.store.jobs import State
+from routing.tokens import count_tokens
+from routing.usage import Usage, bounded
+from routing.wire.chat import ChatRequest
+from routing.wire.events import Answer, Finish
+from routing.wire.frames import Frame, Kind
+from routing.wire.job import AttemptRecord, Charge, JobSpec, Outcome, PlanEntry
+from routing.wire.render import Renderer, renderer
+from workers.call import Tally
+from workers.emitter import Stream
+from workers.held import Held
+from workers.runtime import Runtime
+
+log = structlog.get_logger("pointsman.generation")
+
+#: The hold's estimate is bytes / 2; no tokenizer makes more than one token of a byte.
+PROMPT_BOUND_FACTOR = 2
+_STATES: dict[Outcome, State] = {"done": "done", "cancelled": "cancelled", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Ends one claimed job, in one of five ways."""
+
+    runtime: Runtime
+    spec: JobSpec
+    request: ChatRequest
+    held: Held
+    out: Stream
+    attempts: tuple[AttemptRecord, ...]
+
+    def plain(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, answer: Answer) -> None:
+        """A whole answer came."""
+        finish = answer.choices[0].finish
+        texts = [
+            str(choice.message.get(name) or "")
+            for choice in answer.choices
+            for name in ("content", "reasoning")
+        ]
+        usage = self._usage(tally.usage, texts)
+        outcome: Outcome = "done"
+        charge = self._charge(entry, endpoint, tally, usage, finish, outcome, answer.upstream_id)
+        body = render_for(self.spec, endpoint).body(
+            answer, usage, cost(usage, entry.price), charged=not charge.insured
+        )
+        self._finish(Kind.BODY, body, charge)
+
+    def streamed(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
+        """A stream came to its proper end."""
+        usage = self._usage(tally.usage, tally.texts)
+        outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
+        charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
+        render = render_for(self.spec, endpoint)
+        tail = render.end(usage, cost(usage, entry.price), charged=not charge.insured)
+        self._finish(Kind.END, tail, charge)
+
+    def broken(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, failure: Failure) -> None:
+        """A stream broke after its first byte: an in-band error, and nothing is charged."""
+        usage = self._usage(tally.usage, tally.texts)
+        finish = Finish(0, "error", None)
+        charge = self._charge(entry, endpoint, tally, usage, finish, "failed", None)
+        self._finish(Kind.END, render_for(self.spec, endpoint).broken(failure), charge)
+
+    def cancelled(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
+        """The client left and the call was closed: charged for what was produced."""
+        produced = bool(tally.texts)
+        usage = self._usage(tally.usage, tally.texts) if produced else Usage()
+        charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
+        self._finish(Kind.END, b"", charge)
+
+    def refused(self, failure: Failure) -> None:
+        """Nothing was sent and nothing can be: a real HTTP status and the contract's envelope."""
+        previous = tuple(failed_before(attempt) for attempt in self.attempts[:-1])
+        charge = self._refusal_charge()
+        body = orjson.dumps(failure.body(previous))
+        retry_after_s = -(-(failure.retry_after_ms or 0) // 1000)
+        self._finish(Kind.ERROR, body, charge, failure.status, retry_after_s)
+
+    def _refusal_charge(self) -> Charge:
+        first = self.spec.entries[0]
+        last = self.attempts[-1] if self.attempts else None
+        return Charge(
+            generation_id=self.spec.generation_id,
+            outcome="failed",
+            api=self.spec.api,
+            stream=self.spec.stream,
+            created_ms=self.spec.created_ms,
+            finished_ms=self.runtime.clock.now_ms(),
+            caller=self.spec.caller,
+            model_id=first.model_id,
+            endpoint_id="",
+            provider=last.provider if last else "",
+            upstream_id=None,
+            usage=Usage(),
+            price=Price(),
+            finish_reason="error",
+            native_finish_reason=None,
+            latency_ms=None,
+            generation_ms=None,
+            hold_nano=self.spec.hold_nano,
+            attempts=self.attempts,
+        )
+
+    def _usage(self, reported: Usage | None, texts: list[str]) -> Usage:
+        """What is billed: the provider's figures within reason, else our own count."""
+        if reported is None:
+            reported = Usage(
+                prompt_tokens=_prompt_tokens(self.request),
+                completion_tokens=count_tokens("".join(texts)),
+                estimated=True,
+                flags=("usage_estimated",),
+            )
+        return bounded(
+            reported,
+            self.spec.prompt_tokens_max * PROMPT_BOUND_FACTOR,
+            self.spec.completion_tokens_max,
+        )
+
+    def _charge(  # noqa: PLR0913 - the parts of a bill
+        self,
+        entry: PlanEntry,
+        endpoint: Endpoint,
+        tally: Tally,
+        usage: Usage,
+        finish: Finish | None,
+        outcome: Outcome,
+        upstream_id: str | None,
+    ) -> Charge:
+        now_ms = self.runtime.clock.now_ms()
+        first_ms = tally.first_ms
+        return Charge(
+            generation_id=self.spec.generation_id,
+            outcome=outcome,
+            api=self.spec.api,
+            stream=self.spec.stream,
+            created_ms=self.spec.created_ms,
+            finished_ms=now_ms,
+            caller=self.spec.caller,
+            model_id=entry.model_id,
+            endpoint_id=entry.endpoint_id,
+            provider=endpoint.provider.name,
+            upstream_id=upstream_id,
+            usage=usage,
+            price=entry.price,
+            finish_reason=finish.reason if finish else None,
+            native_finish_reason=finish.native if finish else None,
+            latency_ms=first_ms - self.spec.created_ms if first_ms else None,
+            generation_ms=now_ms - first_ms if first_ms else None,
+            hold_nano=self.spec.hold_nano,
+            attempts=self.attempts,
+        )
+
+    def _finish(
+        self, kind: Kind, tail: bytes, charge: Charge, status: int = 200, retry_after_s: int = 0
+    ) -> None:
+        last = self.runtime.emitter.last_frame(self.out, kind, tail, status=status)
+        frame = Frame(last.job_id, last.epoch, last.seq, kind, status, last.payload, retry_after_s)
+        told = self.runtime.emitter.finish(
+            self.out, frame, _STATES[charge.outcome], charge.to_json()
+        )
+        self.runtime.metrics.finished(charge, told)
+        _log(charge, told, status)
+
+
+def _prompt_tokens(request: ChatRequest) -> int:
+    """Our own count of a prompt, for calls whose provider reported none."""
+    return count_tokens(spoken_text(request)) + MESSAGE_TOKENS * len(request.messages or ())
+
+
+def render_for(spec: JobSpec, endpoint: Endpoint) -> Renderer:
+    """The renderer of a job's answers from this endpoint."""
+    return renderer(
+        spec.api,
+        spec.generation_id,
+        spec.created_ms // 1000,
+        endpoint.model_id,
+        endpoint.provider.name,
+    )
+
+
+def failed_before(attempt: AttemptRecord) -> Failure:
+    """A failed call as the error's history tells it."""
+    return Failure(
+        status=attempt.status,
+        message=attempt.message,
+        provider=attempt.provider,
+        retryable=False,
+        blame="provider",
+    )
+
+
+def _log(charge: Charge, told: str, status: int) -> None:
+    """The canonical line: one per generation, no prompt, no key."""
+    spent = cost(charge.usage, charge.price)
+    log.info(
+        "generation",
+        action="generation.finished",
+        told=told,
+        generation_id=charge.generation_id,
+        request_id=charge.caller.request_id,
+        account=charge.caller.account_id,
+        model=charge.model_id,
+        endpoint=charge.endpoint_id,
+        provider=charge.provider,
+        outcome=charge.outcome,
+        status=status,
+        finish_reason=charge.finish_reason,
+        ttft_ms=charge.latency_ms,
+        ms=charge.finished_ms - charge.created_ms,
+        tokens_in=charge.usage.prompt_tokens,
+        tokens_out=charge.usage.completion_tokens,
+        cost_usd=0 if charge.insured else usd(spent.total_nano),
+        attempts=len(charge.attempts),
+        flags=list(charge.usage.flags),
+    )

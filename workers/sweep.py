@@ -1,0 +1,213 @@
+"""Periodic work: jobs nobody holds any more, holds nobody gave back, truths that must stay true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import structlog
+
+from billing import generations
+from billing.db import Ledger
+from billing.invariants import check
+from routing.catalog.shapes import Price
+from routing.clock import Clock
+from routing.errors import Failure
+from routing.settings import Settings
+from routing.store import redis_keys as keys
+from routing.store.budgets import Budgets
+from routing.store.connect import RedisClient
+from routing.store.jobs import Jobs, Snapshot
+from routing.usage import Usage
+from routing.wire.frames import Frame, Kind
+from routing.wire.job import Charge, JobSpec
+from routing.wire.render import renderer
+from workers.pools import SWEEP_QUEUE, doorbell, interactive_queue
+
+log = structlog.get_logger("pointsman.sweep")
+
+REAP_TASK = "sweep.reap.v1"
+HOLDS_TASK = "sweep.holds.v1"
+INVARIANTS_TASK = "sweep.invariants.v1"
+#: A message older than its next one is worthless.
+SCHEDULE: dict[str, Any] = {
+    REAP_TASK: {
+        "task": REAP_TASK,
+        "schedule": 1.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 2},
+    },
+    HOLDS_TASK: {
+        "task": HOLDS_TASK,
+        "schedule": 30.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 30},
+    },
+    INVARIANTS_TASK: {
+        "task": INVARIANTS_TASK,
+        "schedule": 60.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 60},
+    },
+}
+#: Overdue jobs looked at per round; more wait for the next second.
+REAP_MAX = 500
+#: A job taken in hand is hidden from other reapers for so long.
+HIDE_MS = 5_000
+#: One reaper at a time; if it dies another takes over after this.
+LOCK_MS = 3_000
+HOLDS_MAX = 500
+#: A job nobody claimed for this long fails: there is no worker for its pool.
+UNCLAIMED_MAX_MS = 60_000
+
+
+class Sweeper:
+    """What the sweep process does."""
+
+    def __init__(
+        self, ledger: Ledger, redis: RedisClient, settings: Settings, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._redis = redis
+        self._settings = settings
+        self._clock = clock
+        self._jobs = Jobs(redis)
+        self._budgets = Budgets(redis)
+
+    def reap(self) -> int:
+        """Look after overdue jobs; returns how many.
+
+        Raises:
+            Unavailable: Redis is away; the next round tries again.
+        """
+        if not self._redis.set(keys.REAPER_LOCK, "1", nx=True, px=LOCK_MS):
+            return 0
+        try:
+            overdue = self._jobs.due(REAP_MAX, HIDE_MS)
+            for job_id in overdue:
+                self._look_after(job_id)
+        finally:
+            self._redis.delete(keys.REAPER_LOCK)
+        return len(overdue)
+
+    def check_holds(self) -> int:
+        """Give back holds whose job is long over; returns how many there were.
+
+        A hold still here ten minutes after its job's deadline means a charge that never reached the
+        outbox, or one that waits there because the ledger is away. The first is voided, the
+        second left alone.
+        """
+        stale = self._budgets.overdue_holds(self._clock.now_ms(), HOLDS_MAX)
+        for job_id in stale:
+            job = self._jobs.look(job_id)
+            waiting = int(self._redis.xlen(keys.OUTBOX))
+            settled = generations.exists(self._ledger, job_id)
+            if settled or (
+                waiting == 0
+                and (job is None or job.state not in {"queued", "running", "streaming"})
+            ):
+                self._budgets.post((), [job_id])
+                log.error(
+                    "stale hold given back", action="hold.voided", job=job_id, settled=settled
+                )
+        return len(stale)
+
+    def check_invariants(self) -> int:
+        """Check the books; returns how many truths are broken. Each is an error in the log."""
+        violations = check(self._ledger, self._clock.now_ms())
+        for violation in violations:
+            log.error(str(violation), action="invariant.broken")
+        return len(violations)
+
+    def _look_after(self, job_id: str) -> None:
+        job = self._jobs.look(job_id)
+        if job is None:
+            self._jobs.forget(job_id)
+        elif job.state == "queued":
+            self._look_after_queued(job_id, job)
+        elif job.state == "running":
+            self._take_back(job_id, job)
+        elif job.state == "streaming":
+            self._end(job_id, job, "The connection to the worker was lost", 502)
+        else:
+            self._jobs.forget(job_id)
+
+    def _look_after_queued(self, job_id: str, job: Snapshot) -> None:
+        """Its doorbell was lost, or its workers are busy or gone."""
+        now_ms = self._clock.now_ms()
+        if now_ms > job.deadline_ms or now_ms - job.waiting_since_ms > UNCLAIMED_MAX_MS:
+            self._end(job_id, job, "No worker took the request in time. Try again shortly.", 503)
+            return
+        queue = interactive_queue(job.pool)
+        self._jobs.ring(
+            job_id,
+            job.epoch,
+            queue=queue,
+            envelope=doorbell(job_id, queue),
+            queue_timeout_ms=self._settings.queue_timeout_ms,
+        )
+
+    def _take_back(self, job_id: str, job: Snapshot) -> None:
+        """Its worker died before a byte was sent: another starts it again, unseen by the client."""
+        queue = interactive_queue(job.pool)
+        told = self._jobs.requeue(
+            job_id,
+            job.epoch,
+            attempt=job.attempt,
+            pool=job.pool,
+            queue=queue,
+            envelope=doorbell(job_id, queue),
+            queue_timeout_ms=self._settings.queue_timeout_ms,
+            crashed=True,
+        )
+        log.warning("job taken back", action="job.taken_back", job=job_id, told=told)
+        if told == "poison":
+            self._jobs.bury(job_id, "its workers died")
+            self._end(job_id, job, "The request could not be served", 502)
+
+    def _end(self, job_id: str, job: Snapshot, message: str, status: int) -> None:
+        """Fence whoever may still hold it, then end it: nothing is charged."""
+        epoch = self._jobs.fence(job_id, job.epoch, job.state)
+        if not epoch:
+            return  # it moved on meanwhile
+        spec = JobSpec.from_json(job.spec)
+        failure = Failure(
+            status=status,
+            message=message,
+            retryable=True,
+            blame="router",
+            retry_after_ms=1_000 if status == 503 else None,  # noqa: PLR2004
+        )
+        entry = spec.entries[job.attempt]
+        if job.state == "streaming":
+            render = renderer(spec.api, job_id, spec.created_ms // 1000, entry.model_id, "")
+            frame = Frame(job_id, epoch, 1, Kind.END, 200, render.broken(failure))
+        else:
+            body = orjson.dumps(failure.body())
+            frame = Frame(job_id, epoch, 1, Kind.ERROR, status, body, 1)
+        charge = _unserved(spec, entry.model_id, self._clock.now_ms())
+        told = self._jobs.finish(job.front_door, frame, "failed", charge.to_json())
+        log.warning(
+            "job ended by the reaper", action="job.reaped", job=job_id, told=told, was=job.state
+        )
+
+
+def _unserved(spec: JobSpec, model_id: str, now_ms: int) -> Charge:
+    """The charge of a job that nobody finished: nothing, but its hold is given back through it."""
+    return Charge(
+        generation_id=spec.generation_id,
+        outcome="failed",
+        api=spec.api,
+        stream=spec.stream,
+        created_ms=spec.created_ms,
+        finished_ms=now_ms,
+        caller=spec.caller,
+        model_id=model_id,
+        endpoint_id="",
+        provider="",
+        upstream_id=None,
+        usage=Usage(),
+        price=Price(),
+        finish_reason="error",
+        native_finish_reason=None,
+        latency_ms=None,
+        generation_ms=None,
+        hold_nano=spec.hold_nano,
+    )

@@ -1,0 +1,41 @@
+"""The Celery tasks: thin doors into the use-cases. Names are versioned; messages outlive deploys."""
+
+from __future__ import annotations
+
+import structlog
+from celery import Celery
+
+from routing.errors import Unavailable
+from workers import attempt, sweep
+from workers.pools import ATTEMPT_TASK
+from workers.process import Process
+
+log = structlog.get_logger("pointsman.tasks")
+
+
+def register(celery: Celery, process: Process) -> None:
+    """Add our tasks to an application; they find their runtime in `process`."""
+
+    @celery.task(name=ATTEMPT_TASK, ignore_result=True)
+    def run_attempt(job_id: str) -> None:
+        try:
+            attempt.run(process.runtime, job_id)
+        except Unavailable as error:
+            # Redis is away: the job's lease runs out and the reaper takes it from there.
+            log.warning("job left to the reaper", action="attempt.left", job=job_id, why=str(error))
+
+    @celery.task(name=sweep.REAP_TASK, ignore_result=True)
+    def reap() -> None:
+        process.sweeper.reap()
+
+    @celery.task(name=sweep.HOLDS_TASK, ignore_result=True)
+    def check_holds() -> None:
+        process.sweeper.check_holds()
+
+    @celery.task(name=sweep.INVARIANTS_TASK, ignore_result=True)
+    def check_invariants() -> None:
+        process.sweeper.check_invariants()
+
+    # Task.backend is looked up per thread, so under gevent every task would build a new (disabled)
+    # result backend: a tenth of a worker's time.
+    run_attempt.backend = celery.backend
