@@ -1,4 +1,4 @@
-"""ACCEPT and STREAM: the only package that knows Flask. `create_app` builds and wires, nothing else."""
+"""ACCEPT and STREAM: the only package that knows Flask. `create_app` wires, nothing else."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from billing.db import Ledger
 from routing import ids
 from routing.budgets import account_scope, key_scope
 from routing.catalog.live import LiveCatalog
+from routing.catalog.pricing import NANO_PER_USD
 from routing.clock import Clock
 from routing.errors import (
     BadRequest,
@@ -192,7 +193,7 @@ class Acceptor:
         if model is None or not model.free:
             return ()
         settings, now_ms = self.settings, spec.created_ms
-        daily = settings.free_rpd_purchased if key.purchased else settings.free_rpd
+        daily = settings.free_rpd_purchased if self._has_bought(key) else settings.free_rpd
         return (
             FixedWindow(
                 key=keys.limit("free-min", key.account_id, now_ms // MINUTE_MS),
@@ -206,8 +207,13 @@ class Acceptor:
             ),
         )
 
+    def _has_bought(self, key: KeyRecord) -> bool:
+        """Whether the account bought enough for the larger daily limit; from one dollar below."""
+        threshold_usd = max(0, self.settings.free_purchase_threshold_usd - 1)
+        return key.purchased_nano >= threshold_usd * NANO_PER_USD
+
     def _load(self, scope: str, key: KeyRecord, now_ms: int) -> None:
-        """Put a balance into the cache; one that came from settlement meanwhile is newer and stays."""
+        """Put a balance into the cache; a newer one from settlement stays."""
         if scope == account_scope(key.account_id):
             budget = accounts.budget_of(self.ledger, key.account_id)
         else:

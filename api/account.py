@@ -67,14 +67,8 @@ def blueprint(ledger: Ledger, authenticate: Callable[[], KeyRecord], clock: Cloc
         if record.kind != "management":
             raise Forbidden("Only management keys can perform this operation")
         found = generations.credits_of(ledger, record.account_id)
-        return jsonify(
-            {
-                "data": {
-                    "total_credits": usd(found.total_nano),
-                    "total_usage": usd(found.used_nano),
-                }
-            }
-        )
+        total, used = usd(found.total_nano), usd(found.used_nano)
+        return jsonify({"data": {"total_credits": total, "total_usage": used}})
 
     @routes.get("/generation")
     def generation() -> ResponseReturnValue:

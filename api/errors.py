@@ -78,7 +78,7 @@ def install(app: Flask, clock: Clock, metrics: WebMetrics) -> None:
         }
         return _json(body, status)
 
-    # A process edge: whatever was not foreseen becomes a 500 without details, and a log line with them.
+    # A process edge: what was not foreseen becomes a 500 without details; the log has them.
     @app.errorhandler(Exception)
     def fail(error: Exception) -> Response:
         log.error(

@@ -1,4 +1,4 @@
-"""Frames of a mailbox → the HTTP answer: status and headers from the first frame, then bytes as they come.
+"""Frames of a mailbox → the HTTP answer: status and headers first, then bytes as they come.
 
 The first frame is awaited before headers are sent, up to a cap, so that early failures are real
 HTTP statuses. After that a failure is an in-band error chunk.
@@ -182,7 +182,7 @@ class Reading:
         return []
 
     def events(self, frames: list[Frame]) -> Iterator[bytes]:
-        """The bytes of the stream, comments in its silences, an in-band error if it cannot go on."""
+        """The bytes of the stream, comments in its silences, an in-band error if it must stop."""
         comment_s = self.streamer.settings.comment_every_ms / 1000
         try:
             if not frames:

@@ -49,7 +49,7 @@ class HealthView:
         return None
 
     def reload(self) -> None:
-        """Read the catalog again; on a bad one the running catalog stays and the answer says why."""
+        """Read the catalog again; on a bad one the running catalog stays."""
         problem = control.reload_and_report(self._live, self._redis, self._name)
         log.info("catalog reload", action="catalog.reloaded", problem=problem)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, case, func, insert, select, update
 
 from billing.accounts import checked_text
+from billing.bill import MS_MAX
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
 from billing.spend import key_limits, window_budgets
@@ -65,12 +66,14 @@ def mint(ledger: Ledger, account_id: str, terms: KeyTerms, now_ms: int) -> tuple
     """Make a key; returns its full text, which nobody can read again, and its record.
 
     Raises:
-        BadRequest: a blank name, a limit below zero or beyond reason.
+        BadRequest: a blank name, a limit or an end of life beyond reason.
         NotFound: no such account.
         Unavailable: the database is away.
     """
     if terms.limit_nano is not None and not 0 <= terms.limit_nano <= AMOUNT_MAX_NANO:
         raise BadRequest("The limit must be from 0 to 9,000,000 USD", param="limit")
+    if terms.expires_ms is not None and not 0 < terms.expires_ms <= MS_MAX:
+        raise BadRequest("The key must expire before the year 10000", param="expires_at")
     name = checked_text(terms.name, "name")
     text = PREFIX + secrets.token_hex(_SECRET_BYTES)
     key_hash = hash_key(text)

@@ -26,6 +26,8 @@ ERROR_PERCENT = 50
 BASE_OPEN_MS = 15_000
 #: Pauses double up to this: one probe in five minutes is no burden on a dead endpoint.
 MAX_OPEN_MS = 300_000
+#: A probe answered by a 429 found an endpoint that is back and busy: parked at least this long.
+PROBE_PARK_MIN_MS = 1_000
 #: "Significant outages": planned after the stable endpoints, long before the breaker opens.
 UNSTABLE_MIN_ERRORS = 3
 UNSTABLE_ERROR_PERCENT = 25
@@ -154,6 +156,10 @@ def observe(state: BreakerState, window: Window, what: Observation, now_ms: int)
 def _probed(state: BreakerState, window: Window, what: Observation, now_ms: int) -> Step:
     if what.seen == "ok":
         return Step(verdict="closed", state=BreakerState(), window=Window())
+    if what.seen == "limited":
+        until_ms = now_ms + max(what.pause_ms, PROBE_PARK_MIN_MS)
+        parked = BreakerState(status="parked", until_ms=until_ms, trips=state.trips)
+        return Step(verdict="parked", state=parked, window=window)
     trips = state.trips + 1
     doubled_ms = min(BASE_OPEN_MS * 2 ** (trips - 1), MAX_OPEN_MS)
     state = BreakerState(

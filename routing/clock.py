@@ -31,7 +31,7 @@ class SystemClock:
 
 
 class FixedClock:
-    """A clock that moves only when told to; ships with the product so that tests need no patching."""
+    """A clock that moves only when told to; it ships so that tests need no patching."""
 
     def __init__(self, now_ms: int = 1_764_806_400_000) -> None:
         self._now_ms = now_ms

@@ -42,5 +42,5 @@ def is_generation_id(text: str) -> bool:
 
 
 def is_request_id(text: str) -> bool:
-    """Whether a caller's `X-Request-Id` may be echoed: short, printable, nothing a log or header could choke on."""
+    """Whether a caller's `X-Request-Id` may be echoed: short, and safe in logs and headers."""
     return _REQUEST_ID.fullmatch(text) is not None

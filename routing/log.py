@@ -1,6 +1,6 @@
 """Logs are events: JSON lines with a stable `action`, one canonical line per generation.
 
-Never a prompt, never a key: nothing here formats a request, and a processor cuts what looks like one.
+Never a prompt, never a key: nothing here formats a request, and what looks like a key is cut.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,7 +17,7 @@ MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
-    """Every knob of every process. Frozen; `Settings.from_env()` is the only reader of the environment.
+    """Every knob of every process. Frozen; only `Settings.from_env()` reads the environment.
 
     Times end in `_ms` or `_s`, sizes in `_bytes`. Field docs double as the README's table.
     """
@@ -65,7 +67,6 @@ class Settings(BaseSettings):
     queue_timeout_ms: int = Field(
         3_000, ge=200, description="an unclaimed job's doorbell rings again after this"
     )
-    outage_window_ms: int = Field(30_000, ge=1_000, description="memory of outages in routing")
     max_attempts: int = Field(3, ge=1, le=10, description="tries of one endpoint list per request")
     free_rpm: int = Field(20, ge=0, description="free models: requests a minute")
     free_rpd: int = Field(50, ge=0, description="free models: requests a day, nothing bought")
@@ -115,5 +116,36 @@ class Settings(BaseSettings):
 
 
 def environment() -> Mapping[str, str]:
-    """A copy of the environment, for the two things settings cannot name: provider keys and children."""
+    """A copy of the environment, for what settings cannot name: provider keys and children."""
     return dict(os.environ)  # noqa: TID251 - this is the one place that reads it
+
+
+def insecure(settings: Settings) -> ConfigProblem | None:
+    """A Redis other machines can reach without a password holds everybody's prompts and money."""
+    address = urlsplit(settings.redis_url)
+    local = address.scheme == "unix" or _is_loopback(address.hostname or "")
+    if local or settings.allow_insecure or address.password:
+        return None
+    return ConfigProblem(
+        "POINTSMAN_REDIS_URL",
+        "is a Redis on another machine without a password.",
+        "Add one (redis://:password@host), or accept the risk with POINTSMAN_ALLOW_INSECURE=true.",
+    )
+
+
+def refuse_insecure(settings: Settings) -> None:
+    """What every process asks before it serves.
+
+    Raises:
+        ConfigError: see `insecure`.
+    """
+    problem = insecure(settings)
+    if problem is not None:
+        raise ConfigError((problem,))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

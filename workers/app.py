@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from routing.catalog.live import LiveCatalog
-from routing.settings import Settings, environment
+from routing.settings import Settings, environment, refuse_insecure
 from workers import sweep, tasks
 from workers.lifecycle import Lifecycle
 from workers.pools import celery_config
@@ -13,7 +13,7 @@ from workers.process import Process
 
 
 def make_app(settings: Settings, catalog: LiveCatalog) -> Celery:
-    """A Celery application for these settings; what it does on start is in `workers/lifecycle.py`."""
+    """A Celery application for these settings; `workers/lifecycle.py` says what it does."""
     celery = Celery("pointsman", set_as_current=False)
     celery.conf.update(celery_config(settings, catalog.current.pools))
     celery.conf.beat_schedule = sweep.SCHEDULE
@@ -24,4 +24,5 @@ def make_app(settings: Settings, catalog: LiveCatalog) -> Celery:
 
 
 _settings = Settings.from_env()
+refuse_insecure(_settings)
 celery = make_app(_settings, LiveCatalog.from_settings(_settings, environment()))

@@ -194,7 +194,7 @@ class Call:
                 return
 
     def _read_body(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
-        """A stream was asked for and something else came: an error, a plain answer, a login page."""
+        """Something else than a stream came: an error, a plain answer, a login page."""
         answer = self.dialect.answer(exchange.read_all(self.bounds.gap()))
         for choice in answer.choices:
             message = choice.message

@@ -151,7 +151,7 @@ class Exchange:
         return b"".join(parts)
 
     def settle(self) -> None:
-        """After the last event that matters: keep the connection if the body has ended, else close it."""
+        """After the last event that matters: keep the connection if the body has ended."""
         if self._response.message_complete:
             self._release()
         else:

@@ -1,4 +1,4 @@
-"""Frames out, coalesced: the first piece of a stream at once, then at most one frame per 20 ms or 2 KB.
+"""Frames out, coalesced: a stream's first piece at once, then a frame per 20 ms or 2 KB.
 
 One greenlet per process sends the due frames of all streams in one round trip, and while it waits
 for Redis the next batch gathers: the busier the process, the cheaper each frame.
@@ -90,7 +90,7 @@ class Emitter:
             self._wake.set()
 
     def finish(self, stream: Stream, frame: Frame, state: State, charge: bytes) -> str:
-        """End a job: what is pending goes with the last frame, in order. `ok`, `fenced` or `already`.
+        """End a job with its last frame: `ok`, `fenced` or `already`.
 
         Raises:
             Unavailable: Redis stayed away for longer than its patience; the reaper ends the job.

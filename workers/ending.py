@@ -129,7 +129,7 @@ class Ending:
             self.spec.completion_tokens_max,
         )
 
-    def _charge(  # noqa: PLR0913 - the parts of a bill
+    def _charge(  # noqa: PLR0913, PLR0917 - the parts of a bill
         self,
         entry: PlanEntry,
         endpoint: Endpoint,

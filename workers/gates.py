@@ -20,7 +20,7 @@ _GO = Verdict("go", 0)
 
 
 class Gates:
-    """Asks and tells the fleet's breakers. When Redis is away, calls go ahead (fail closed circuit)."""
+    """Asks and tells the fleet's breakers. When Redis is away, calls go ahead."""
 
     def __init__(self, health: Health) -> None:
         self._health = health

@@ -60,8 +60,9 @@ RECONNECT_PAUSE_S = 0.5
 
 
 class Lifecycle:
-    """Connects one process to Celery's signals. Signal handlers may run inside the event hub, so
-    they only set flags; greenlets do the work.
+    """Connects one process to Celery's signals.
+
+    Signal handlers may run inside the event hub, so they only set flags; greenlets do the work.
     """
 
     def __init__(self, settings: Settings, catalog: LiveCatalog, process: Process) -> None:

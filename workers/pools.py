@@ -1,4 +1,4 @@
-"""THE door to the workers: queue names, Celery's configuration, the doorbell. All that api may import.
+"""THE door to the workers: queue names, Celery's configuration, the doorbell. Open to api.
 
 A Celery message is a doorbell: it carries a job id and nothing else. It may be lost or arrive
 twice; the job record decides (`routing/store/jobs.py`).
@@ -57,7 +57,7 @@ _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 def doorbell(job_id: str, queue: str) -> str:
-    """A ready Celery message for a Redis list; pushed inside our own scripts, 5 times cheaper than send_task."""
+    """A ready Celery message for a Redis list, pushed by our scripts; a fifth of send_task."""
     body = base64.b64encode(orjson.dumps([[job_id], {}, _EMBED])).decode()
     return orjson.dumps(
         {
@@ -103,7 +103,7 @@ def celery_config(settings: Settings, pools: tuple[str, ...]) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_pool_limit": 10,
         "broker_transport_options": {
-            # The job record makes acknowledgement pointless; emulating it costs 9 times the commands.
+            # The job record makes acknowledgement pointless; emulating it is 9 times the commands.
             "ack_emulation": False,
             "priority_steps": [0],
             "queue_order_strategy": "round_robin",

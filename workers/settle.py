@@ -37,8 +37,9 @@ JOIN_S = 30.0
 
 
 class Settler:
-    """Drains the outbox in a thread of its own, so that the Celery worker around it stays visible
-    and answers pings. Any number may run: the group shares the work.
+    """Drains the outbox in a thread of its own; the Celery worker around it answers pings.
+
+    Any number may run: the group shares the work.
     """
 
     def __init__(self, ledger: Ledger, redis: RedisClient, name: str, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""The Celery tasks: thin doors into the use-cases. Names are versioned; messages outlive deploys."""
+"""The Celery tasks: thin doors into the use-cases. Names bear versions."""
 
 from __future__ import annotations
 

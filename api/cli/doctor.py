@@ -11,14 +11,13 @@ import click
 
 from api.cli.catalog import catalog_of
 from api.cli.home import Home
-from api.cli.layout import insecure
 from api.cli.ledger import opened, settings_of_shell
 from api.cli.redis_server import LEAST_VERSION
 from api.cli.table import json_option, show
 from billing import invariants
 from routing.clock import SystemClock
 from routing.errors import RouterError, Unavailable
-from routing.settings import Settings
+from routing.settings import Settings, insecure
 from routing.store.facts import RedisFacts, redis_facts
 
 #: Our four packages have generic names; another distribution that brings one overwrites ours.

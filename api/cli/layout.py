@@ -176,20 +176,6 @@ def redis_url(settings: Settings, given: Mapping[str, str]) -> str:
     return f"redis://127.0.0.1:{settings.redis_port}/0"
 
 
-def insecure(settings: Settings) -> ConfigProblem | None:
-    """A Redis other machines can reach without a password holds everybody's prompts and money."""
-    _, _, address = settings.redis_url.partition("://")
-    credentials, at, host_part = address.rpartition("@")
-    local = settings.redis_url.startswith("unix://") or _is_loopback(_host(host_part))
-    if local or settings.allow_insecure or (at and credentials.partition(":")[2]):
-        return None
-    return ConfigProblem(
-        "POINTSMAN_REDIS_URL",
-        "is a Redis on another machine without a password.",
-        "Add one (redis://:password@host), or accept the risk with POINTSMAN_ALLOW_INSECURE=true.",
-    )
-
-
 def _resolve(settings: Settings, home: Home, redis: str, *, simulator: bool) -> Settings:
     update: dict[str, object] = {
         "home": home.path,
@@ -200,20 +186,6 @@ def _resolve(settings: Settings, home: Home, redis: str, *, simulator: bool) -> 
     if simulator:
         update["sandbox_url"] = f"http://127.0.0.1:{settings.simulator_port}"
     return settings.model_copy(update=update)
-
-
-def _host(address: str) -> str:
-    authority = address.partition("/")[0]
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_any(host: str) -> bool:

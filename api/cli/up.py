@@ -12,7 +12,7 @@ from api.cli.banner import Banner, Sandbox, render
 from api.cli.catalog import catalog_of
 from api.cli.first_start import account_keys
 from api.cli.home import Keys
-from api.cli.layout import Choice, Layout, insecure, plan
+from api.cli.layout import Choice, Layout, plan
 from api.cli.ports import problems
 from api.cli.processes import Child
 from api.cli.procfile import read, root
@@ -21,7 +21,7 @@ from api.cli.supervisor import Inbox, Stopped, Supervisor
 from billing.schema import migrate
 from routing.clock import SystemClock
 from routing.errors import ConfigError, RouterFault
-from routing.settings import Settings, environment
+from routing.settings import Settings, environment, insecure
 from routing.store.control import request_reload
 
 #: A first start on a slow machine compiles a few thousand files; ten times what it takes here.

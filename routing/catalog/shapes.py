@@ -1,4 +1,4 @@
-"""What the catalog is made of: providers, models, endpoints and dated prices. Immutable once loaded."""
+"""What the catalog is made of: providers, models, endpoints, dated prices. Never changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Quantization = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """List price in integer pico-dollars per unit (1 USD per million tokens = 1,000,000 pico a token).
+    """List price in integer pico-dollars per unit (1 USD per million tokens is 1,000,000 a token).
 
     Attributes:
         from_ms: in force from this moment (ms since 1970 UTC) until the next one of the endpoint.
@@ -58,7 +58,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """The four bounds on one upstream call, in milliseconds. A bound that passes is an UpstreamTimeout."""
+    """The four bounds on one upstream call. One that passes is an UpstreamTimeout."""
 
     connect_ms: int = 5_000
     first_byte_ms: int = 120_000
@@ -90,7 +90,7 @@ class Provider:
         name: display name, as in the response's `provider`.
         dialect: which module of `workers/dialects` speaks to it.
         base_url: already the simulator's where `simulated`.
-        key_variable: environment variable that holds the operator's key; "" for none (a local vLLM).
+        key_variable: environment variable with the operator's key; "" for none (a local vLLM).
         pool: worker pool whose queue serves it.
         cancellation: whether closing the connection stops generation and its bill.
         simulated: answers come from the bundled simulator (sandbox mode).

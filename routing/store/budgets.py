@@ -32,7 +32,7 @@ class Budgets:
         return cls(connect(url, "budgets"))
 
     def post(self, budgets: Sequence[Budget], settled: Sequence[str] = ()) -> int:
-        """Install balances that are newer than the cached ones and give back the holds of `settled`.
+        """Install balances newer than the cached ones and give back the holds of `settled`.
 
         Both in one step, so that a request between them never sees money twice or not at all.
 

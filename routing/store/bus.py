@@ -20,7 +20,7 @@ from routing.store.connect import connect
 from routing.store.jobs import Jobs
 from routing.wire.frames import Frame
 
-#: Content waiting for a slow client; beyond it frames are dropped here and read back from the store.
+#: Content waiting for a slow client; beyond it frames are read back from the store later.
 MAILBOX_MAX_BYTES = 1024 * 1024
 #: A front door is taken for dead when its heartbeat is this old; its streams are then let go of.
 HEARTBEAT_TTL_MS = 6_000
@@ -76,7 +76,7 @@ class Mailbox:
         if (frame.epoch, frame.seq) <= self._cursor:
             return
         expected = frame.seq == (seq + 1 if frame.epoch == epoch else 1)
-        # The reaper ends a dead worker's stream under a new epoch, from seq 1, whatever came before.
+        # The reaper ends a dead worker's stream under a new epoch, from seq 1.
         if not expected:
             self.behind = True
             self.lost = stored

@@ -1,4 +1,4 @@
-"""How every process of ours connects to Redis: bounded, and never sending a command twice by itself."""
+"""How our processes connect to Redis: bounded, and never sending a command twice by themselves."""
 
 from __future__ import annotations
 

@@ -67,9 +67,7 @@ def report(redis: RedisClient, process: str, digest: str, problem: str = "") -> 
 
 
 class Orders:
-    """Listens for orders, for ever; a lost connection is joined again and the order re-read is
-    harmless.
-    """
+    """Listens for orders, for ever; a lost connection is joined again."""
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url, "control", timeout_s=READ_TIMEOUT_S)

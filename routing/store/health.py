@@ -71,6 +71,7 @@ class Health:
                 breaker.UNSTABLE_MIN_ERRORS,
                 breaker.UNSTABLE_ERROR_PERCENT,
                 endpoint_id,
+                breaker.PROBE_PARK_MIN_MS,
             ),
         )
         return reply.decode()

@@ -393,7 +393,7 @@ class Jobs:
             )
 
     def replay(self, job_id: str, after: tuple[int, int]) -> list[Frame]:
-        """Frames stored after `(epoch, seq)`, in order; empty when there are none or they are gone."""
+        """Frames stored after `(epoch, seq)`, in order; empty when there are none."""
         with translated():
             rows = self._redis.xrange(keys.events(job_id), min=f"({after[0]}-{after[1]}")
         return [Frame.decode_all(row[1][b"d"])[0] for row in rows]

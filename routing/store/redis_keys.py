@@ -1,28 +1,28 @@
-"""Every Redis key and channel, in one place: type, writer, life.
+"""Every Redis key and channel, in one place: type, writer, meaning and life.
 
-    pool.<name>, batch.<name>  list    admit, requeue, ring     Celery queues; doorbells only
-    job:<id>                   hash    all job scripts          deadline + 10 min; 2 min after the end
-    req:<id>                   string  admit                    request body; gone at the end
-    ev:<id>                    stream  emit, finish             frames, id `epoch-seq`; 2 min after the end
-    jobs:due                   zset    admit, claim, renew …    id -> ms: doorbell or lease is overdue
-    bud:<scope>                hash    admit, budgets           avail, held, ver (nano-dollars)
-    hold:<id>                  hash    admit                    scope -> nano, until released
-    holds:due                  zset    admit                    id -> ms: a hold this old is looked into
-    idem:<account>:<key>       string  admit                    job id and body fingerprint, 24 h
-    lim:<what>:<who>:<window>  string  admit                    counter of a fixed window
-    key:<hash>                 string  front door               cached KeyRecord
-    cb:<endpoint>              hash    gate, outcome            breaker
-    cb:<endpoint>:w            hash    outcome                  30 s window in 5 s buckets
-    health:unstable            zset    outcome                  endpoint -> ms until it counts as stable
-    bill:out                   stream  finish, cancel           charges, group `settle`
-    dlq:jobs                   stream  reaper                   jobs that killed their workers
-    fd:<id>                    channel emit, finish             frames to one front door process
-    fdhb:<id>                  string  front door               heartbeat
-    wk:<id>                    channel cancel                   job ids to let go of
-    workers:alive              zset    renew                    attempt worker -> ms its heartbeat ends
-    control                    channel command line             catalog reload
-    control:seen               hash    every process            process -> catalog digest it runs
-    lock:reaper                string  reaper                   one active reaper, 3 s
+    pool.<name>, batch.<name>  list    admit, requeue, ring  Celery queues; doorbells only
+    job:<id>                   hash    all job scripts       10 min past its deadline
+    req:<id>                   string  admit                 request body; gone at the end
+    ev:<id>                    stream  emit, finish          frames, id `epoch-seq`; 2 min past end
+    jobs:due                   zset    admit, claim, renew   id -> ms: doorbell or lease overdue
+    bud:<scope>                hash    admit, release        avail, held, ver (nano-dollars)
+    hold:<id>                  hash    admit                 scope -> nano, until released
+    holds:due                  zset    admit                 id -> ms: a hold to look into
+    idem:<account>:<key>       string  admit                 job id and fingerprint, 24 h
+    lim:<what>:<who>:<window>  string  admit                 counter of a fixed window
+    key:<hash>                 string  front door            cached KeyRecord
+    cb:<endpoint>              hash    gate, outcome         breaker
+    cb:<endpoint>:w            hash    outcome               30 s window in 5 s buckets
+    health:unstable            zset    outcome               endpoint -> ms until it is stable
+    bill:out                   stream  finish, cancel        charges, group `settle`
+    dlq:jobs                   stream  reaper                jobs that killed their workers
+    fd:<id>                    channel emit, finish          frames to one front door process
+    fdhb:<id>                  string  front door            heartbeat
+    wk:<id>                    channel cancel                job ids to let go of
+    workers:alive              zset    renew                 worker -> ms its heartbeat ends
+    control                    channel command line          catalog reload
+    control:seen               hash    every process         process -> catalog digest it runs
+    lock:reaper                string  reaper                one active reaper, 3 s
 
 Scripts touch keys whose names they build (budgets of a hold), so a cell is one Redis, not a
 Redis Cluster; scale by cells.

@@ -1,1 +1,1 @@
-"""Messages that cross a boundary: the public HTTP shapes, and what our own processes send each other."""
+"""Messages that cross a boundary: public HTTP shapes, and what our processes send each other."""

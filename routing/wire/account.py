@@ -15,10 +15,10 @@ KeyKind = Literal["inference", "management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A pot of money that holds are taken from: an account's credit, or a key's limit in its window.
+    """A pot that holds are taken from: an account's credit, or a key's limit in its window.
 
     Attributes:
-        scope: `acct:<account id>` or `key:<hash>@<window start>`; the Redis key and the hold's field.
+        scope: `acct:<account id>` or `key:<hash>@<window start>`; names the Redis key.
         available_nano: posted balance of an account, or limit minus settled spend of a key.
         version: of the ledger row it was read from; a cache only ever moves forward.
     """

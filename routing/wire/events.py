@@ -14,8 +14,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer. `extra` holds the rarer delta fields, already in the contract's form:
-    `tool_calls`, `reasoning_details`, `refusal`, `images`, `audio`, `annotations`.
+    """A piece of the answer.
+
+    `extra` holds the rarer delta fields, already in the contract's form: `tool_calls`,
+    `reasoning_details`, `refusal`, `images`, `audio`, `annotations`.
     """
 
     index: int = 0

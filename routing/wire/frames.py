@@ -1,6 +1,6 @@
-"""Frames: what a worker sends to a front door. Bytes for the client's socket behind a short header.
+r"""Frames: what a worker sends to a front door. Socket-ready bytes behind a short header.
 
-    <job> <epoch> <seq> <kind> <status> <retry after s> <length>\\n<payload>
+    <job> <epoch> <seq> <kind> <status> <retry after s> <length>\n<payload>
 
 One message may hold many frames. The front door forwards payloads without reading them.
 """

@@ -35,7 +35,7 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asked, as far as workers and billing need to know. `app_*` come from the request's headers."""
+    """Who asked, as far as workers and billing need to know; `app_*` come from headers."""
 
     account_id: str
     key_hash: str

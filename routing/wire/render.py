@@ -50,7 +50,7 @@ def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, A
 
 
 class Renderer(Protocol):
-    """One answer's form on the wire. Stream methods return `data: …\\n\\n` bytes."""
+    """One answer's form on the wire. Stream methods return whole server-sent events."""
 
     def delta(self, delta: Delta) -> bytes:
         """A piece of content."""
@@ -106,13 +106,13 @@ class ChatRenderer:
 
     def delta(self, delta: Delta) -> bytes:
         """A piece of content."""
-        if delta.reasoning is None and delta.extra is None and delta.logprobs is None:
-            if delta.index == 0:
-                return (
-                    self._text
-                    + orjson.dumps(delta.content)
-                    + b'},"finish_reason":null,"native_finish_reason":null,"logprobs":null}]}\n\n'
-                )
+        plain = delta.reasoning is None and delta.extra is None and delta.logprobs is None
+        if plain and delta.index == 0:
+            return (
+                self._text
+                + orjson.dumps(delta.content)
+                + b'},"finish_reason":null,"native_finish_reason":null,"logprobs":null}]}\n\n'
+            )
         fields: dict[str, Any] = {"role": "assistant", "content": delta.content}
         if delta.reasoning is not None:
             fields["reasoning"] = delta.reasoning

@@ -1,5 +1,6 @@
-"""The OpenAI chat dialect, as OpenAI, Together, DeepInfra, Fireworks, Groq, DeepSeek, Mistral, xAI
-and any vLLM or Ollama speak it. Their differences are quirks in the catalog:
+"""The OpenAI chat dialect, as most providers and any vLLM or Ollama speak it.
+
+Their differences are quirks in the catalog:
 
     max_completion_tokens   takes that name instead of `max_tokens` (OpenAI's newer models)
     usage_always            sends usage unasked and knows no `stream_options` (Mistral)
@@ -252,7 +253,7 @@ def _usage_field(data: Mapping[str, Any]) -> object:
 
 
 def _finish(index: int, native: object) -> Finish:
-    """A finish reason we do not know still is an end: `stop`, with the provider's word beside it."""
+    """An unknown finish reason still is an end: `stop`, with the provider's word beside it."""
     if not isinstance(native, str) or not native:
         return Finish(index, None, None)
     return Finish(index, _FINISH.get(native, "stop"), native)
@@ -274,7 +275,7 @@ def _content(value: object) -> str:
 
 
 def _reasoning(fields: Mapping[str, Any]) -> str | None:
-    """Thinking, under any of its names: `reasoning`, `reasoning_content`, Mistral's thinking parts."""
+    """Thinking under any name: `reasoning`, `reasoning_content`, Mistral's thinking parts."""
     for name in ("reasoning", "reasoning_content"):
         if isinstance(fields.get(name), str) and fields[name]:
             return str(fields[name])
@@ -339,7 +340,7 @@ def _choice(item: object, place: int) -> Choice:
 
 
 def _error_detail(body: bytes) -> tuple[object, str]:
-    """Code and message, whatever the shape: OpenAI's, Mistral's, FastAPI's, or no JSON at all."""
+    """Code and message, whatever the shape: OpenAI's, Mistral's, FastAPI's, or no JSON."""
     unknown = "Provider returned error"
     try:
         data = loads(body)

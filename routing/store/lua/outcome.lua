@@ -2,6 +2,7 @@
 -- KEYS: 1 breaker  2 window  3 health:unstable
 -- ARGV: 1 token  2 ok|err|limited  3 how many  4 pause ms (Retry-After)  5 window ms  6 bucket ms  7 min samples
 --       8 error percent  9 base open ms  10 max open ms  11 unstable min errors  12 unstable percent  13 endpoint
+--       14 shortest park of a probe ms
 -- -> closed | open | reopened | tripped | parked
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function pause(state, ms, trips)
@@ -12,6 +13,10 @@ local function shaky() redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV
 local s = redis.call('HMGET', KEYS[1], 'st', 'probe', 'trips')
 if s[1] == 'half' and s[2] == ARGV[1] then
   if ARGV[2] == 'ok' then redis.call('DEL', KEYS[1], KEYS[2]); return 'closed' end
+  if ARGV[2] == 'limited' then                                        -- it is back, and busy: no outage
+    pause('parked', math.max(tonumber(ARGV[4]), tonumber(ARGV[14])), tonumber(s[3] or '0'))
+    return 'parked'
+  end
   local trips = tonumber(s[3] or '0') + 1
   local ms = math.min(tonumber(ARGV[9]) * 2 ^ (trips - 1), tonumber(ARGV[10]))
   pause('open', math.max(ms, tonumber(ARGV[4])), trips); shaky()

@@ -81,6 +81,13 @@ def test_a_limit_beyond_reason_is_refused(ledger: Ledger, limit_nano: int):
     assert caught.value.param == "limit"
 
 
+@pytest.mark.parametrize("expires_ms", [0, -1, 2**60])
+def test_an_end_of_life_no_calendar_knows_is_refused(ledger: Ledger, expires_ms: int):
+    with pytest.raises(BadRequest) as caught:
+        make_customer(ledger, expires_ms=expires_ms)
+    assert caught.value.param == "expires_at"
+
+
 def test_the_keys_of_an_account_are_listed_in_pages(ledger: Ledger):
     # Given an account with three keys, and another account with one
     customer, _other = make_customer(ledger), make_customer(ledger)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.layout import Choice, insecure, plan
+from api.cli.layout import Choice, plan
 from routing.errors import ConfigError
-from routing.settings import Settings
+from routing.settings import Settings, insecure
 
 PROCFILE = {
     "release": "pointsman migrate",
