@@ -19,6 +19,8 @@ log = structlog.get_logger("pointsman.http")
 
 SERVER_ERROR = 500
 CLIENT_ERROR = 400
+#: Asked every few seconds by supervisors; their answer is their log.
+QUIET_ROUTES = frozenset({"/livez", "/readyz"})
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "X-Generation-Id,X-Request-Id,Retry-After",
@@ -49,7 +51,7 @@ def install(app: Flask, clock: Clock, metrics: WebMetrics) -> None:
             response.headers[name] = value
         route = request.url_rule.rule if request.url_rule else "unknown"
         metrics.answered(route, response.status_code)
-        if response.status_code >= CLIENT_ERROR:
+        if response.status_code >= CLIENT_ERROR and route not in QUIET_ROUTES:
             log.info(
                 "request refused",
                 action="http.refused",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY
 
-from api import build, create_app
+from api.app import build, create_app
 from routing import log
 from routing.catalog.live import LiveCatalog
 from routing.settings import Settings, environment, refuse_insecure
@@ -12,5 +12,4 @@ from routing.settings import Settings, environment, refuse_insecure
 _settings = Settings.from_env()
 refuse_insecure(_settings)
 log.configure("web", _settings.log_level)
-parts = build(_settings, LiveCatalog.from_settings(_settings, environment()), REGISTRY)
-app = create_app(parts)
+app = create_app(build(_settings, LiveCatalog.from_settings(_settings, environment()), REGISTRY))

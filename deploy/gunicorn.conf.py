@@ -4,20 +4,18 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import signal
-import time
-
 from routing.settings import Settings
 
 _settings = Settings.from_env()
 
 bind = f"{_settings.host}:{_settings.port}"
-worker_class = "gevent"
+worker_class = "api.server.FrontDoorWorker"
 workers = _settings.web_workers
 worker_connections = 2000
 # A blocked event hub for this long is a dead worker; open streams never trip it.
 timeout = 60
 graceful_timeout = _settings.drain_hard_ms // 1000 + 5
+# Longer than the idle time of usual proxies, so that it is they who close a connection.
 keepalive = 75
 # Each worker opens its own connections; nothing may be shared through a fork.
 preload_app = False
@@ -29,18 +27,3 @@ errorlog = "-"
 loglevel = "warning"
 # The admin socket would be one more thing to guard.
 control_socket_disable = True
-
-
-def post_worker_init(worker):
-    """Tell open streams of a drain, and reload the catalog on SIGHUP."""
-    import gevent
-    from api.wsgi import parts
-
-    stop = worker.handle_exit
-
-    def drain(signum, frame):
-        parts.drain.since_s = time.monotonic()
-        stop(signum, frame)
-
-    signal.signal(signal.SIGTERM, drain)
-    signal.signal(signal.SIGHUP, lambda *_: gevent.spawn(parts.view.reload))

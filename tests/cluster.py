@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -244,7 +245,7 @@ class Cluster:
             ClusterError: one ended or is not ready in time.
         """
         for name in names or tuple(self._running):
-            self._wait(lambda name=name: self._ready(name), seconds, name, "is not ready")
+            self._wait(partial(self._ready, name), seconds, name, "is not ready")
 
     def log(self, name: str, lines: int = LOG_LINES) -> str:
         """The end of a process's log."""

@@ -1,0 +1,130 @@
+"""The composition root of the front door: builds its parts and wires them, nothing else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+from flask import Flask, request
+from prometheus_client import CollectorRegistry
+
+from api import account, catalog, chat, errors, health
+from api.accept import Acceptor
+from api.auth import Authenticator
+from api.stream import Drain, Streamer
+from api.view import HealthView
+from billing.db import Ledger, open_ledger
+from billing.schema import check as check_schema
+from routing.catalog.live import LiveCatalog
+from routing.clock import Clock, SystemClock
+from routing.metrics import WebMetrics
+from routing.settings import Settings
+from routing.store.budgets import Budgets, KeyCache
+from routing.store.bus import FrontDoor
+from routing.store.connect import RedisClient, connect
+from routing.store.jobs import Jobs
+from routing.wire.account import KeyRecord
+
+BASE_PATHS = ("/api/v1", "/v1")
+#: Where an application keeps its parts, for the server around it.
+EXTENSION = "pointsman"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an application is wired from; tests hand in their own."""
+
+    settings: Settings
+    clock: Clock
+    catalog: LiveCatalog
+    ledger: Ledger
+    redis: RedisClient
+    front_door: FrontDoor
+    view: HealthView
+    metrics: WebMetrics
+    registry: CollectorRegistry
+    drain: Drain
+
+
+def build(settings: Settings, live: LiveCatalog, registry: CollectorRegistry) -> Parts:
+    """The real parts of one front door process, started.
+
+    Raises:
+        ConfigError: the ledger's schema is of another release.
+        Unavailable: Redis or the ledger is away; a supervisor tries again.
+    """
+    ledger = open_ledger(settings.sql_url, readonly=True)
+    check_schema(ledger)
+    redis = connect(settings.redis_url, "front-door-state")
+    metrics = WebMetrics(registry)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    front_door = FrontDoor(
+        settings.redis_url, name, spawn=gevent.spawn, on_reconnect=metrics.reconnected
+    )
+    front_door.start()
+    clock = SystemClock()
+    view = HealthView(redis, live, clock, name)
+    view.start(settings.redis_url, gevent.spawn)
+    return Parts(
+        settings=settings,
+        clock=clock,
+        catalog=live,
+        ledger=ledger,
+        redis=redis,
+        front_door=front_door,
+        view=view,
+        metrics=metrics,
+        registry=registry,
+        drain=Drain(),
+    )
+
+
+def create_app(parts: Parts) -> Flask:
+    """The application over its parts."""
+    app = Flask("pointsman", static_folder=None)
+    app.extensions[EXTENSION] = parts
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    errors.install(app, parts.clock, parts.metrics)
+    jobs = Jobs(parts.redis)
+    authenticator = Authenticator(parts.ledger, KeyCache(parts.redis), parts.clock)
+    acceptor = Acceptor(
+        settings=parts.settings,
+        clock=parts.clock,
+        catalog=parts.catalog,
+        ledger=parts.ledger,
+        jobs=jobs,
+        budgets=Budgets(parts.redis),
+        front_door=parts.front_door,
+        health=parts.view.current,
+    )
+    streamer = Streamer(
+        settings=parts.settings,
+        clock=parts.clock,
+        jobs=jobs,
+        front_door=parts.front_door,
+        drain=parts.drain,
+        on_gap=parts.metrics.gap,
+        on_gone=parts.metrics.client_gone,
+    )
+    authenticate = _authenticate(authenticator)
+    for place, path in enumerate(BASE_PATHS):
+        for blueprint in (
+            chat.blueprint(authenticator, acceptor, streamer),
+            catalog.blueprint(parts.catalog, parts.clock, parts.view),
+            account.blueprint(parts.ledger, authenticate, parts.clock),
+        ):
+            name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
+            app.register_blueprint(blueprint, url_prefix=path, name=name)
+    shared = health.SharedState(parts.redis, parts.ledger, parts.catalog, parts.clock)
+    registry = health.make_registry(parts.settings.metrics_dir, parts.registry, shared)
+    pings = health.make_pings(parts.redis, parts.front_door, jobs, parts.ledger, parts.clock)
+    app.register_blueprint(health.blueprint(pings, registry))
+    return app
+
+
+def _authenticate(authenticator: Authenticator) -> Callable[[], KeyRecord]:
+    return lambda: authenticator.key(request.headers.get("Authorization"))
