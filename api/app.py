@@ -27,6 +27,8 @@ from routing.store.budgets import Budgets, KeyCache
 from routing.store.bus import FrontDoor
 from routing.store.connect import RedisClient, connect
 from routing.store.jobs import Jobs
+from routing.store.mux import Mux
+from routing.store.scripts import Commands
 from routing.wire.account import KeyRecord
 
 BASE_PATHS = ("/api/v1", "/v1")
@@ -43,6 +45,7 @@ class Parts:
     catalog: LiveCatalog
     ledger: Ledger
     redis: RedisClient
+    commands: Commands
     front_door: FrontDoor
     view: HealthView
     metrics: WebMetrics
@@ -75,6 +78,7 @@ def build(settings: Settings, live: LiveCatalog, registry: CollectorRegistry) ->
         catalog=live,
         ledger=ledger,
         redis=redis,
+        commands=Mux(settings.redis_url, "front-door-scripts"),
         front_door=front_door,
         view=view,
         metrics=metrics,
@@ -89,7 +93,7 @@ def create_app(parts: Parts) -> Flask:
     app.extensions[EXTENSION] = parts
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     errors.install(app, parts.clock, parts.metrics)
-    jobs = Jobs(parts.redis)
+    jobs = Jobs(parts.redis, parts.commands)
     authenticator = Authenticator(parts.ledger, KeyCache(parts.redis), parts.clock)
     acceptor = Acceptor(
         settings=parts.settings,

@@ -40,6 +40,7 @@ from routing.store import redis_keys as keys
 from routing.store.connect import connect
 from routing.store.health import Health
 from routing.store.jobs import Jobs
+from routing.store.mux import Mux
 from workers.connections import ConnectionPool
 from workers.emitter import Emitter
 from workers.gates import Gates, RetryBudget
@@ -109,7 +110,7 @@ class Lifecycle:
 
     def _runtime(self, *, batch: bool) -> Runtime:
         redis = connect(self._settings.redis_url, "worker")
-        jobs = Jobs(redis)
+        jobs = Jobs(redis, Mux(self._settings.redis_url, "worker-scripts"))
         metrics = WorkerMetrics(REGISTRY)
         return Runtime(
             name=self._name,

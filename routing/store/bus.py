@@ -6,18 +6,19 @@ and also stored: a gap, a reconnect or a long silence is filled from the store.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gevent.event import Event
 from redis.exceptions import RedisError
 
 from routing.errors import Unavailable
 from routing.store import redis_keys as keys
 from routing.store.connect import connect
 from routing.store.jobs import Jobs
+from routing.store.mux import RawConnection, pack
 from routing.wire.frames import Frame
 
 #: Content waiting for a slow client; beyond it frames are read back from the store later.
@@ -44,7 +45,7 @@ class Mailbox:
     _frames: deque[Frame] = field(default_factory=deque)
     _cursor: tuple[int, int] = (0, 0)
     _bytes: int = 0
-    _ready: threading.Event = field(default_factory=threading.Event)
+    _ready: Event = field(default_factory=Event)
     #: Something is missing: read the store before trusting the channel again.
     behind: bool = False
     #: The store no longer has what is missing: the stream cannot go on.
@@ -125,14 +126,14 @@ class FrontDoor:
         on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self._url = url
         self._redis = connect(url, "front-door")
-        self._reader = connect(url, "front-door-channel", timeout_s=READ_TIMEOUT_S)
         self._jobs = Jobs(self._redis)
         self._spawn = spawn
         self._on_reconnect = on_reconnect
         self._boxes: dict[str, Mailbox] = {}
-        self._subscribed = threading.Event()
-        self._stopping = threading.Event()
+        self._subscribed = Event()
+        self._stopping = Event()
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Subscribe and begin to beat.
@@ -148,7 +149,7 @@ class FrontDoor:
     @property
     def connected(self) -> bool:
         """Whether the subscription stands right now."""
-        return self._subscribed.is_set()
+        return bool(self._subscribed.is_set())
 
     def stop(self) -> None:
         """Unsubscribe; open mailboxes are woken."""
@@ -205,13 +206,15 @@ class FrontDoor:
 
     def _messages(self) -> Iterator[bytes | None]:
         """None once subscribed, then each message."""
-        pubsub = self._reader.pubsub(ignore_subscribe_messages=False)
+        connection = RawConnection(self._url, "front-door-channel")
+        connection.sock.settimeout(READ_TIMEOUT_S)
         try:
-            pubsub.subscribe(keys.front_door_channel(self.name))
+            channel = keys.front_door_channel(self.name)
+            connection.send(pack("SUBSCRIBE", channel))
             while not self._stopping.is_set():
-                reply = pubsub.parse_response(block=True)
-                if reply is None:
-                    continue
+                reply = connection.read()
+                if isinstance(reply, Exception):
+                    raise reply
                 if reply[0] == b"subscribe":
                     self._redis.set(keys.front_door_heartbeat(self.name), "1", px=HEARTBEAT_TTL_MS)
                     self._subscribed.set()
@@ -219,7 +222,7 @@ class FrontDoor:
                 elif reply[0] == b"message":
                     yield reply[2]
         finally:
-            pubsub.close()
+            connection.close()
 
     def _mark_behind(self) -> None:
         for box in list(self._boxes.values()):

@@ -31,15 +31,17 @@ def connect(url: str, name: str, *, timeout_s: float | None = COMMAND_TIMEOUT_S)
         name: shown by CLIENT LIST.
         timeout_s: for one command; None for blocking reads.
     """
+    # A Unix socket has no keep-alive, and redis-py refuses the option there.
+    network: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool = ConnectionPool.from_url(
         url,
         client_name=name,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=timeout_s,
-        socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         max_connections=MAX_CONNECTIONS,
         protocol=2,
+        **network,
     )
     return Redis(connection_pool=pool)

@@ -15,7 +15,7 @@ from typing import Literal
 
 from routing.store import redis_keys as keys
 from routing.store.connect import RedisClient
-from routing.store.scripts import Arg, Scripts, translated
+from routing.store.scripts import Arg, Commands, Scripts, translated
 from routing.wire.frames import Frame
 
 #: A record outlives its deadline by this, so that late workers and the reaper still find it.
@@ -154,13 +154,17 @@ class Snapshot:
 class Jobs:
     """All job scripts behind typed calls.
 
+    Args:
+        redis: for look-ups.
+        commands: what runs the scripts; a `Mux` on the hot path, by default the same client.
+
     Raises:
         Unavailable: from every call, when Redis does not answer.
     """
 
-    def __init__(self, redis: RedisClient) -> None:
+    def __init__(self, redis: RedisClient, commands: Commands | None = None) -> None:
         self._redis = redis
-        self._scripts = Scripts(redis)
+        self._scripts = Scripts(commands or redis)
 
     def admit(self, a: Admission) -> AdmissionResult:
         """One round trip: idempotency, limits, hold, record, doorbell. Safe to send twice."""

@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, RedisError
 
 from routing.errors import Unavailable
-from routing.store.connect import RedisClient
 
 _FOLDER = Path(__file__).parent / "lua"
 #: What callers are told to wait when Redis is away: long enough for a restart to finish.
@@ -31,6 +30,14 @@ def translated() -> Iterator[None]:
         ) from error
 
 
+class Commands(Protocol):
+    """What scripts are run by: a pooled client, or a `Mux` on the hot path."""
+
+    def execute_command(self, *command: Any) -> Any:
+        """Run one command and return its reply."""
+        ...
+
+
 class Scripts:
     """Runs the scripts of `lua/` by name.
 
@@ -38,8 +45,8 @@ class Scripts:
         Unavailable: from every call, when Redis does not answer.
     """
 
-    def __init__(self, redis: RedisClient) -> None:
-        self._redis = redis
+    def __init__(self, commands: Commands) -> None:
+        self._redis = commands
         self._source = {path.stem: path.read_text() for path in sorted(_FOLDER.glob("*.lua"))}
         self._sha = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -52,6 +52,10 @@ def main() -> None:
             if "pointsman" in wanted:
                 with systems.pointsman(folder, provider.target.port) as system:
                     run(system, bench, options)
+            if "litellm" in wanted:
+                venv = options.litellm_venv
+                with systems.litellm(folder, provider.target.port, venv) as system:
+                    run(system, bench, options)
 
 
 if __name__ == "__main__":

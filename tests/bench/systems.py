@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -104,17 +105,19 @@ def pointsman(folder: Path, simulator_port: int) -> Iterator[System]:
 
 @contextmanager
 def litellm(folder: Path, simulator_port: int, venv: Path) -> Iterator[System]:
-    """LiteLLM's proxy: one worker, no database, no keys of its own to check."""
+    """LiteLLM's proxy: one worker, no database, one master key (it does not start without)."""
     (port,) = free_ports(1)
+    key = f"sk-{secrets.token_hex(32)}"
     config, log = folder / "litellm.yaml", folder / "litellm.log"
     config.write_text(_litellm_config(simulator_port), encoding="utf-8")
     environment = {**_environment(), **LITELLM_QUIET, "HOME": str(folder)}
+    environment["LITELLM_MASTER_KEY"] = key
     command = [str(venv / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--num_workers", "1", "--telemetry", "False"]
     with _running(command, environment, log) as process:
         _wait(process, f"http://127.0.0.1:{port}/health/liveliness", log)
         models = {kind.name: kind.name for kind in KINDS}
-        target = Target(port=port, path="/v1/chat/completions", key="sk-none", model=models)
+        target = Target(port=port, path="/v1/chat/completions", key=key, model=models)
         yield System(name="litellm", pid=process.pid, target=target)
 
 

@@ -82,7 +82,6 @@ def close(
     if len(trial.hit) < trial.n:
         row.problems.append(f"only {len(trial.hit)} of {trial.n} calls were hit")
     booked = _booked(cluster.ledger, trial.key.key_hash)
-    cluster.knobs(**{**trial.pace.knobs(), "gap_ms": 0, "first_ms": 0})
     hit = set(map(id, trial.hit))
     for call in trial.calls:
         _judge_end(row, call, allowed if id(call) in hit else ANSWER)
@@ -129,6 +128,7 @@ def _judge_charge(row: Row, call: Call, booked: Booked | None) -> None:
         row.problems.append(f"{call.marker}: {call.generation_id} never reached the ledger")
         return
     found = (booked.outcome, booked.usages, booked.cost_nano)
+    right = False
     match call.verdict:
         case "complete":
             told_nano = int((call.cost_usd or Decimal(0)) * NANO_PER_USD)
@@ -146,6 +146,7 @@ def _judge_charge(row: Row, call: Call, booked: Booked | None) -> None:
 
 def _said(cluster: Cluster, call: Call) -> str:
     """What the simulator says to the very request that the worker sent for this call."""
+    cluster.knobs(**call.pace.at_once())
     received = cluster.received(call.marker)
     body = orjson.dumps(received["body"])
     digest = cluster.calls(call.marker)[-1]["body_sha256"]
@@ -203,13 +204,13 @@ def _booked(ledger: Ledger, key_hash: str) -> dict[str, Booked]:
     """Every generation of a key, with the number of times it was charged."""
     mine = select(generations.c.id).where(generations.c.key_hash == key_hash)
     charged = (
-        select(transactions.c.reference, func.count())
+        select(transactions.c.reference, func.count().label("number"))
         .where(transactions.c.kind == "usage", transactions.c.reference.in_(mine))
         .group_by(transactions.c.reference)
     )
     columns = (generations.c.id, generations.c.outcome, generations.c.cost_nano)
     with ledger.reading() as connection:
-        usages = Counter({name: count for name, count in connection.execute(charged)})
+        usages = Counter({row.reference: row.number for row in connection.execute(charged)})
         rows = connection.execute(select(*columns).where(generations.c.key_hash == key_hash))
         return {
             name: Booked(outcome=outcome, cost_nano=cost, usages=usages[name])

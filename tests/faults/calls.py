@@ -26,6 +26,28 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 Verdict = Literal["complete", "error", "left", "cut", "silent", "lost"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The simulator's answers: `pieces` of one token each, `gap_ms` apart."""
+
+    pieces: int = 20
+    gap_ms: int = 20
+    first_ms: int = 0
+
+    def knobs(self) -> dict[str, int]:
+        """As the simulator is told."""
+        return {
+            "chunks": self.pieces,
+            "tokens": self.pieces,
+            "gap_ms": self.gap_ms,
+            "first_ms": self.first_ms,
+        }
+
+    def at_once(self) -> dict[str, int]:
+        """The same words without any wait."""
+        return {**self.knobs(), "gap_ms": 0, "first_ms": 0}
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Call:
     """What is asked, and what came. Times are seconds of the monotonic clock.
@@ -41,6 +63,7 @@ class Call:
     model: str
     marker: str
     stream: bool
+    pace: Pace
     leave_after: int = 0
     generation_id: str = ""
     status: int = 0

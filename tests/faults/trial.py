@@ -11,7 +11,7 @@ from decimal import Decimal
 from routing.store.redis_keys import JOB_PREFIX, hold
 from routing.wire.job import JobSpec
 from tests.cluster import Cluster, NewKey, wait_until
-from tests.faults.calls import CALL_S, Call
+from tests.faults.calls import CALL_S, Call, Pace
 
 #: Served by one pool, and its provider stops the bill when a call is closed.
 ONE_POOL = "openai/gpt-4o-mini"
@@ -20,24 +20,6 @@ MANY_POOLS = "meta-llama/llama-3.3-70b-instruct"
 CREDIT_USD = Decimal(100)
 #: From the start of a call to the moment the next part of a row can go on.
 STEP_S = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """The simulator's answers: `pieces` of one token each, `gap_ms` apart."""
-
-    pieces: int = 20
-    gap_ms: int = 20
-    first_ms: int = 0
-
-    def knobs(self) -> dict[str, int]:
-        """As the simulator is told."""
-        return {
-            "chunks": self.pieces,
-            "tokens": self.pieces,
-            "gap_ms": self.gap_ms,
-            "first_ms": self.first_ms,
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +78,7 @@ class Trial:
                 model=models[number % len(models)],
                 marker=f"marker-{self.name}-{number}",
                 stream=streamed,
+                pace=self.pace,
                 leave_after=leave_after,
             )
             self.calls.append(call)
