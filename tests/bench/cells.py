@@ -27,6 +27,8 @@ class Cell:
         first_ms, total_ms: sorted, one value for each answer.
         cpu_ms: per answer, by process name.
         simulator_ms: the simulator's CPU per answer, counted apart.
+        peak_mb: sum of the processes' peaks of resident memory; shared pages count for each.
+        shared_mb: resident memory afterwards, shared pages divided among those who share them.
     """
 
     system: str
@@ -38,6 +40,7 @@ class Cell:
     cpu_ms: dict[str, float]
     simulator_ms: float
     peak_mb: float
+    shared_mb: float
     connections: int
     errors: dict[str, int]
 
@@ -91,7 +94,7 @@ class Bench:
             load,
             {name: after.get(name, 0.0) - value for name, value in before.items()},
             sum(provider_after.values()) - sum(provider_before.values()),
-            procs.peak_mb(own),
+            (procs.peak_mb(own), procs.proportional_mb(own)),
         )
 
 
@@ -109,7 +112,7 @@ def _cell(
     load: Load,
     used_s: dict[str, float],
     provider_s: float,
-    peak_mb: float,
+    memory_mb: tuple[float, float],
 ) -> Cell:
     kind, clients = what
     answers = load.answers or 1
@@ -122,7 +125,8 @@ def _cell(
         per_second=load.answers / load.elapsed_s,
         cpu_ms={name: value * 1000 / answers for name, value in used_s.items()},
         simulator_ms=provider_s * 1000 / answers,
-        peak_mb=peak_mb,
+        peak_mb=memory_mb[0],
+        shared_mb=memory_mb[1],
         connections=load.connections,
         errors=dict(load.errors),
     )

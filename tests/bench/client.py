@@ -22,7 +22,7 @@ from tests.bench.answers import Kind, fault
 DRAIN_S: Final = 45.0
 #: After a lost connection: a server that is down must not be called in a tight loop.
 RECONNECT_S: Final = 0.1
-#: Answers kept for checking; above, only every answer's length of time is kept.
+#: Answers are kept until the cell is over; more than this is a cell that runs too long.
 KEPT_BYTES_MAX: Final = 600_000_000
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -58,7 +58,7 @@ class Target:
 
 @dataclass(slots=True)
 class Load:
-    """What one cell's clients have seen.
+    """What one cell's clients have seen; after the check only right answers are left in it.
 
     Attributes:
         first_s: from sending to the first event of a stream, or the first byte of a plain answer.
@@ -77,8 +77,17 @@ class Load:
 
     @property
     def answers(self) -> int:
-        """Answers received to the end, right or wrong."""
+        """Answers that count: received to the end, and right."""
         return len(self.total_s)
+
+    def check(self, kind: Kind) -> None:
+        """Look at every byte; a wrong answer becomes an error and its times are dropped."""
+        texts = kind.texts()
+        wrong = [_wrong(kind, texts, *kept) for kept in self.kept]
+        self.errors.update(sentence for sentence in wrong if sentence is not None)
+        self.first_s = [s for s, bad in zip(self.first_s, wrong, strict=True) if bad is None]
+        self.total_s = [s for s, bad in zip(self.total_s, wrong, strict=True) if bad is None]
+        self.kept.clear()
 
 
 class _Client(asyncio.Protocol):
@@ -249,22 +258,32 @@ class _Run:
 
 
 def drive(
-    target: Target, kind: Kind, clients: int, seconds: float, *, first_ticket: int, requests: int = 0
+    target: Target,
+    kind: Kind,
+    clients: int,
+    seconds: float,
+    *,
+    first_ticket: int,
+    requests: int = 0,
 ) -> Load:
     """Run one cell and check every answer; with `requests`, so many instead of so long."""
     load = asyncio.run(_Run(target, kind, clients, first_ticket).drive(seconds, requests))
-    texts = kind.texts()
-    for body_at, received, chunked in load.kept:
-        status = int(_STATUS.match(received)[1])  # type: ignore[index]
-        try:
-            body = _joined(received, body_at) if chunked else received[body_at:]
-        except ValueError as error:
-            load.errors[f"bad chunk: {error}"] += 1
-            continue
-        if (wrong := fault(kind, texts, status, body)) is not None:
-            load.errors[wrong] += 1
-    load.kept.clear()
+    load.check(kind)
     return load
+
+
+def _wrong(
+    kind: Kind, texts: frozenset[str], body_at: int, received: bytes, chunked: bool
+) -> str | None:
+    """What is wrong with an answer as it came; None when nothing is."""
+    status = _STATUS.match(received)
+    if status is None:
+        return "no HTTP"
+    try:
+        body = _joined(received, body_at) if chunked else received[body_at:]
+    except ValueError as error:
+        return f"bad chunk: {error}"
+    return fault(kind, texts, int(status[1]), body)
 
 
 def _joined(received: bytes, position: int) -> bytes:

@@ -79,6 +79,12 @@ def simulator(folder: Path) -> Iterator[System]:
 
 
 @contextmanager
+def given(system: System) -> Iterator[System]:
+    """One that runs already and is ended by somebody else."""
+    yield system
+
+
+@contextmanager
 def pointsman(folder: Path, simulator_port: int) -> Iterator[System]:
     """`pointsman up` without Flower, with one provider of our own in the catalog."""
     port, redis_port = free_ports(2)
@@ -135,7 +141,9 @@ def litellm_version(venv: Path) -> str | None:
 
 def install_litellm(venv: Path) -> None:
     """Make an environment of its own and install the proxy from the package index."""
-    print(f"Installing litellm[proxy] into {venv.relative_to(ROOT)} ...", flush=True)
+    print("Installing litellm[proxy] into an environment of its own ...", flush=True)
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    (venv.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     pip = [venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "litellm[proxy]"], check=True)
