@@ -95,6 +95,7 @@ class Acceptor:
 
     Attributes:
         health: the planner's view of outages, kept fresh in the background.
+        backlog: charges that wait for the ledger, likewise.
     """
 
     settings: Settings
@@ -105,6 +106,7 @@ class Acceptor:
     budgets: Budgets
     front_door: FrontDoor
     health: Callable[[], Health]
+    backlog: Callable[[], int]
 
     def accept(self, call: Call) -> Accepted:
         """Plan, hold and enqueue.
@@ -115,6 +117,8 @@ class Acceptor:
             Conflict: the idempotency key belongs to another body.
             Unavailable: Redis, or SQL for a balance not cached, is away.
         """
+        if self.backlog() > self.settings.outbox_max:
+            raise Unavailable("Settlement is behind. Try again shortly.", retry_after_ms=10_000)
         now_ms = self.clock.now_ms()
         catalog = self.catalog.current
         wanted = facts(call.request, self.settings.default_model)
@@ -180,6 +184,7 @@ class Acceptor:
             account_id=key.account_id,
             hold_nano=spec.hold_nano,
             scopes=tuple(scopes),
+            stream=spec.stream,
             limits=self._limits(key, spec),
             idempotency_key=call.idempotency_key,
             fingerprint=_fingerprint(call),

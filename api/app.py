@@ -66,7 +66,11 @@ def build(settings: Settings, live: LiveCatalog, registry: CollectorRegistry) ->
     metrics = WebMetrics(registry)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     front_door = FrontDoor(
-        settings.redis_url, name, spawn=gevent.spawn, on_reconnect=metrics.reconnected
+        settings.redis_url,
+        name,
+        spawn=gevent.spawn,
+        on_reconnect=metrics.reconnected,
+        on_change=metrics.waiting,
     )
     front_door.start()
     clock = SystemClock()
@@ -104,6 +108,7 @@ def create_app(parts: Parts) -> Flask:
         budgets=Budgets(parts.redis),
         front_door=parts.front_door,
         health=parts.view.current,
+        backlog=parts.view.backlog,
     )
     streamer = Streamer(
         settings=parts.settings,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import orjson
 from flask import Blueprint, Response
@@ -154,13 +155,30 @@ class SharedState:
         )
 
 
+class HostCounters:
+    """The counters of all our processes on this host, from the directory they share."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+        self._collector = MultiProcessCollector(None, path=directory)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        """For Prometheus. The live gauges of processes that died are dropped first."""
+        for file in self._directory.glob("gauge_live*_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            if not Path(f"/proc/{pid}").exists():
+                file.unlink(missing_ok=True)
+        metrics: Iterable[Metric] = self._collector.collect()  # type: ignore[no-untyped-call]
+        return metrics
+
+
 def make_registry(
     metrics_dir: str, own: CollectorRegistry, shared: SharedState
 ) -> CollectorRegistry:
     """What `/metrics` prints: the counters of all processes on this host, and the shared gauges."""
     registry = CollectorRegistry()
     if metrics_dir:
-        MultiProcessCollector(registry, path=metrics_dir)  # type: ignore[no-untyped-call]
+        registry.register(HostCounters(metrics_dir))
     else:
         registry.register(own)
     registry.register(shared)

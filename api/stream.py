@@ -37,6 +37,8 @@ REPLAY_EVERY_S = 0.2
 REDIS_PATIENCE_S = 10.0
 #: Added to the job's deadline before the front door ends a request that nobody else ended.
 DEADLINE_GRACE_MS = 5_000
+#: A client that takes nothing for so long is gone, whatever its connection says.
+CLIENT_STALL_S = 60.0
 #: Before the server kills what is left of a drain, streams are told so in band.
 DRAIN_NOTICE_S = 5.0
 
@@ -119,6 +121,7 @@ class Watch:
         """Begin to watch; `told` runs inside the event hub, so it must not block."""
         self._told = told
         if self._connection is not None:
+            self._connection.settimeout(CLIENT_STALL_S)
             self._watcher = gevent.get_hub().loop.io(self._connection.fileno(), 1)
             self._watcher.start(self._readable)
 
@@ -128,6 +131,11 @@ class Watch:
         if watcher is not None:
             watcher.stop()
             watcher.close()
+
+    def free(self) -> None:
+        """Give the connection back to the server as it was."""
+        if self._connection is not None:
+            self._connection.settimeout(None)
 
     def _readable(self) -> None:
         try:
@@ -207,6 +215,7 @@ class Reading:
             return
         self._closed = True
         self.watch.stop()
+        self.watch.free()
         if self.accepted.replay:
             return
         self.streamer.front_door.close(self.accepted.mailbox)
@@ -267,10 +276,24 @@ class Reading:
             )
         elif away_s is not None and time.monotonic() - away_s > REDIS_PATIENCE_S:
             self.failure = _fault(503, "The queue is not available. Try again shortly.")
+        elif self._replay_is_gone():
+            self.failure = _fault(
+                409,
+                f"This Idempotency-Key was used for {box.job_id}; its answer is gone. "
+                "Use a new key to ask again.",
+            )
         elif now_ms > deadline_ms + DEADLINE_GRACE_MS:
             self.failure = _fault(504, "The request took too long")
         elif streamer.drain.over(streamer.settings.drain_hard_ms):
             self.failure = _fault(503, "The router is restarting. Try again.")
+
+    def _replay_is_gone(self) -> bool:
+        """An earlier call's answer is kept for some minutes; its key lives a day."""
+        if not self.accepted.replay or self.accepted.mailbox.cursor != (0, 0):
+            return False
+        with suppress(Unavailable):
+            return self.streamer.jobs.look(self.accepted.mailbox.job_id) is None
+        return False
 
 
 def _fault(status: int, message: str) -> Failure:

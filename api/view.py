@@ -33,6 +33,7 @@ class HealthView:
         self._clock = clock
         self._name = name
         self._outlook = Outlook()
+        self._backlog = 0
 
     def start(self, url: str, spawn: Callable[[Callable[[], None]], object]) -> None:
         """Begin to refresh and to listen."""
@@ -42,6 +43,10 @@ class HealthView:
     def current(self) -> Outlook:
         """What planning should know now."""
         return self._outlook
+
+    def backlog(self) -> int:
+        """Charges that wait for the ledger."""
+        return self._backlog
 
     def uptime_percent(self, endpoint_id: str) -> float | None:
         """Not measured yet: the contract's null."""
@@ -57,4 +62,5 @@ class HealthView:
         while True:
             with suppress(Unavailable):  # the last view is better than none
                 self._outlook = Outlook(unstable=self._health.unstable(self._clock.now_ms()))
+                self._backlog = self._health.outbox_length()
             gevent.sleep(REFRESH_S)

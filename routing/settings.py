@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     queue_timeout_ms: int = Field(
         3_000, ge=200, description="an unclaimed job's doorbell rings again after this"
     )
+    outbox_max: int = Field(
+        100_000, ge=1_000, description="unsettled charges beyond which nothing more is let in"
+    )
     max_attempts: int = Field(3, ge=1, le=10, description="tries of one endpoint list per request")
     free_rpm: int = Field(20, ge=0, description="free models: requests a minute")
     free_rpd: int = Field(50, ge=0, description="free models: requests a day, nothing bought")

@@ -160,6 +160,7 @@ class Lifecycle:
         """Keep the leases; pass on what the job records say."""
         runtime = self._process.runtime
         pause_s = self._settings.lease_ms / 1000 / RENEWALS_PER_LEASE
+        suspects: set[str] = set()
         while True:
             leases = runtime.held.leases()
             try:
@@ -170,8 +171,13 @@ class Lifecycle:
             for (job_id, _), word in zip(leases, news, strict=True):
                 if word == "lost":
                     runtime.held.tell(job_id, "lost")
-                elif word in {"cancel", "orphan"}:
+                elif word == "cancel" or (word == "orphan" and job_id in suspects):
                     runtime.held.tell(job_id, "cancel")
+            # After an absence of Redis every front door looks dead until its next beat, so one
+            # look is not enough.
+            suspects = {
+                job_id for (job_id, _), word in zip(leases, news, strict=True) if word == "orphan"
+            }
             gevent.sleep(pause_s)
 
     def _tick(self) -> None:

@@ -18,7 +18,7 @@ from billing import invariants
 from routing.clock import SystemClock
 from routing.errors import RouterError, Unavailable
 from routing.settings import Settings, insecure
-from routing.store.facts import RedisFacts, redis_facts
+from routing.store.facts import RedisFacts, hold_drift, redis_facts
 
 #: Our four packages have generic names; another distribution that brings one overwrites ours.
 _OUR_PACKAGES = ("api", "billing", "routing", "workers")
@@ -107,6 +107,19 @@ def _facts(settings: Settings) -> RedisFacts:
         raise Unavailable(f"No Redis answers at {address}; is it running?") from error
 
 
+def holds(settings: Settings) -> Finding:
+    """What budgets say is held is what jobs hold."""
+    drift = hold_drift(settings.redis_url)
+    if not drift:
+        return Finding(ok=True, sentence="Every hold belongs to a job.")
+    scopes = ", ".join(f"{scope} ({nano} nano)" for scope, nano in list(drift.items())[:3])
+    return Finding(
+        ok=False,
+        sentence=f"Holds and budgets differ for {scopes}; delete `bud:<scope>` in Redis while "
+        "nothing runs, it is rebuilt from the ledger.",
+    )
+
+
 def ledger(settings: Settings) -> Finding:
     """SQL answers and its schema is this release's."""
     with opened(settings):
@@ -163,6 +176,7 @@ CHECKS: Mapping[str, Check] = {
     "redis": redis,
     "durability": durability,
     "broker": broker,
+    "holds": holds,
     "ledger": ledger,
     "books": books,
 }

@@ -115,6 +115,7 @@ class FrontDoor:
         name: unique to this process and boot.
         spawn: runs a function in the background (a greenlet or a thread).
         on_reconnect: told after each lost subscription, for the metric.
+        on_change: told how many mailboxes are open, likewise.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class FrontDoor:
         *,
         spawn: Callable[[Callable[[], None]], object],
         on_reconnect: Callable[[], None] = lambda: None,
+        on_change: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._url = url
@@ -131,6 +133,7 @@ class FrontDoor:
         self._jobs = Jobs(self._redis)
         self._spawn = spawn
         self._on_reconnect = on_reconnect
+        self._on_change = on_change
         self._boxes: dict[str, Mailbox] = {}
         self._subscribed = Event()
         self._stopping = Event()
@@ -161,11 +164,13 @@ class FrontDoor:
         """A mailbox for a job; must exist before the job is admitted, or early frames are lost."""
         box = Mailbox(job_id)
         self._boxes[job_id] = box
+        self._on_change(len(self._boxes))
         return box
 
     def close(self, box: Mailbox) -> None:
         """Forget a mailbox; later frames of its job are dropped."""
         self._boxes.pop(box.job_id, None)
+        self._on_change(len(self._boxes))
 
     def refill(self, box: Mailbox) -> None:
         """Fill a mailbox from the store.

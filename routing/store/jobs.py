@@ -50,6 +50,7 @@ class Admission:
     Attributes:
         hold_nano: taken from every scope; 0 only checks that none is overdrawn.
         scopes: budgets drawn on, see `routing.wire.account.Budget`.
+        stream: whether the answer is streamed; decides what a repeated call may attach to.
         fingerprint: digest of the body under an idempotency key; "" without one.
         front_door: whose channel the frames go to; "" for nobody waiting.
     """
@@ -64,6 +65,7 @@ class Admission:
     account_id: str
     hold_nano: int
     scopes: tuple[str, ...]
+    stream: bool = False
     limits: tuple[FixedWindow, ...] = ()
     idempotency_key: str = ""
     fingerprint: str = ""
@@ -192,6 +194,7 @@ class Jobs:
             a.fingerprint,
             a.deadline_ms,
             a.pool,
+            int(a.stream),
             len(a.limits),
         ]
         for limit in a.limits:

@@ -221,7 +221,11 @@ def _open(where: dict[str, Any]) -> socket.socket:
     if where.get("path"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(CONNECT_TIMEOUT_S)
-        sock.connect(where["path"])
+        try:
+            sock.connect(where["path"])
+        except OSError:
+            sock.close()
+            raise
         sock.settimeout(COMMAND_TIMEOUT_S)
         return sock
     host, port = where.get("host", "localhost"), where.get("port", 6379)

@@ -38,14 +38,16 @@ def main() -> None:
     for name, value in facts.items():
         print(f"{name}: {value}")
     table, idle, wrong = report.Table(), {}, 0
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        with systems.simulator(Path(folder)) as provider:
-            bench = Bench(provider, options.seconds)
-            print(report.line(report.HEADINGS))
-            for name in options.systems:
-                with _system(name, provider, Path(folder), options) as system:
-                    idle[name] = idle_ms(system, IDLE_S)
-                    wrong += _measure(system, bench, table, options) * (name != "litellm")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        systems.simulator(Path(folder)) as provider,
+    ):
+        bench = Bench(provider, options.seconds)
+        print(report.line(report.HEADINGS))
+        for name in options.systems:
+            with _system(name, provider, Path(folder), options) as system:
+                idle[name] = idle_ms(system, IDLE_S)
+                wrong += _measure(system, bench, table, options) * (name != "litellm")
     facts["Took"] = f"{time.monotonic() - begun_s:.0f} s"
     facts["Idle CPU"] = ", ".join(f"{name} {ms:.0f} ms/s" for name, ms in idle.items())
     print(f"Idle CPU: {facts['Idle CPU']}")

@@ -11,8 +11,8 @@ from tests.bench.answers import Kind
 from tests.bench.client import Load, drive
 from tests.bench.systems import System
 
-#: Requests per client before the clock starts: connections, imports and caches.
-WARM_UP: Final = 2
+#: Requests before the clock starts, for connections, imports and caches; at least one per client.
+WARM_UP: Final = 20
 #: CPU booked late (settling, logs) belongs to the requests that caused it.
 SETTLE_S: Final = 0.5
 #: Tickets of one cell; no two cells of a run share one.
@@ -75,7 +75,7 @@ class Bench:
             clients,
             self._seconds,
             first_ticket=ticket + TICKETS // 2,
-            requests=clients * (1 if kind.span_s else WARM_UP),
+            requests=clients if kind.span_s else max(clients, WARM_UP),
         )
         time.sleep(SETTLE_S)
         own = procs.tree(system.pid)

@@ -145,7 +145,8 @@ def install_litellm(venv: Path) -> None:
     venv.parent.mkdir(parents=True, exist_ok=True)
     (venv.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip = [venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [venv / "bin" / "python", "-m", "pip", "--quiet", "--quiet"]
+    pip += ["--disable-pip-version-check"]
     subprocess.run([*pip, "install", "litellm[proxy]"], check=True)
 
 

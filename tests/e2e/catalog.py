@@ -65,6 +65,8 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "dead": Row(fault="503"),
         "reset": Row(fault="reset"),
         "silent": Row(fault="silence", timeouts=IMPATIENT),
+        # Silent for longer than any test: whoever asks holds their money until they leave.
+        "endless": Row(fault="silence"),
         "slow": Row(fault="slow_first:1500"),
         "cut": Row(fault="cut_after:4"),
         "torn": Row(fault="rst_after:4"),

@@ -43,15 +43,15 @@ def test_ignore_is_followed(system):
     assert served_by(answer) == "Spare"
 
 
-def test_without_fallbacks_the_first_failure_is_the_answer(system):
-    marker = new_marker()
+def test_without_fallbacks_only_the_named_are_asked(system):
+    none, marker = {"allow_fallbacks": False}, new_marker()
 
-    answer = system.ask(
-        order=["down-b", "good"], provider={"allow_fallbacks": False}, marker=marker
-    )
+    failed = system.ask(order=["down-b"], provider=none, marker=marker)
+    answered = system.ask(order=["reset", "good"], provider=none)
 
-    assert answer.status_code == 502
+    assert failed.status_code == 502
     assert set(system.providers_called(marker)) == {"down-b"}
+    assert served_by(answered) == "Good"
 
 
 def test_sort_by_price_takes_the_cheapest_every_time(system):

@@ -26,10 +26,15 @@ def redis_restarted(trial: Trial) -> Row:
     trial.set_pace(_STREAM)
     trial.hit = trial.call(trial.n, stream=True, models=_BOTH)
     trial.wait_pieces(trial.hit, 3)
+    cluster.kill("redis", signal.SIGTERM)
+    cluster.wait_gone("redis")
     trial.damage()
-    cluster.restart("redis")
+    cluster.start_process("redis")
+    cluster.wait_ready("redis")
     trial.wait_ended()
-    row = close(trial, "Redis restart", trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
+    whole = sum(call.verdict == "complete" for call in trial.hit)
+    fault = f"Redis restart, mid-stream ({whole} whole)"
+    row = close(trial, fault, trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
     cluster.wait_ready()
     return row
 
