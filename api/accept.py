@@ -16,7 +16,7 @@ from billing.db import Ledger
 from routing import ids
 from routing.budgets import account_scope, key_scope
 from routing.catalog.live import LiveCatalog
-from routing.catalog.pricing import NANO_PER_USD
+from routing.catalog.pricing import NANO_PER_USD, PICO_PER_NANO, worst_case_nano
 from routing.clock import Clock
 from routing.errors import (
     BadRequest,
@@ -325,7 +325,7 @@ def _cannot_pay(result: CannotPay, spec: JobSpec, key: KeyRecord) -> RouterError
             },
             retry_after_ms=1_000,
         )
-    affordable = spec.completion_tokens_max * max(result.available_nano, 0) // spec.hold_nano
+    affordable = _affordable_tokens(spec, result.available_nano)
     remedy = "create a key with a higher limit" if of_key else "add more credits"
     return PaymentRequired(
         "This request requires more credits, or fewer max_tokens. You requested up to "
@@ -337,3 +337,15 @@ def _cannot_pay(result: CannotPay, spec: JobSpec, key: KeyRecord) -> RouterError
             "limit_source": source,
         },
     )
+
+
+def _affordable_tokens(spec: JobSpec, available_nano: int) -> int:
+    """The longest answer of any planned endpoint that the money pays for, after the prompt."""
+    longest = spec.completion_tokens_max
+    for entry in spec.entries:
+        price = entry.price
+        rest_nano = available_nano - worst_case_nano(price, spec.prompt_tokens_max, 0, 0)
+        token_pico = max(price.completion_pico, price.reasoning_pico or 0)
+        if token_pico:
+            longest = min(longest, rest_nano * PICO_PER_NANO // token_pico)
+    return max(0, longest)

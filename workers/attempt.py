@@ -143,21 +143,22 @@ class Attempts:
 
     def _succeeded(self, entry: PlanEntry, call: Call, started: float) -> None:
         self.runtime.gates.succeeded(entry.endpoint_id, self._token)
-        self._note(entry, 200, "", self._first_byte_ms(call, started))
+        self._note(call.endpoint, 200, "", self._first_byte_ms(call, started))
 
     def _failed(
         self, entry: PlanEntry, endpoint: Endpoint, call: Call, failure: Failure, started: float
     ) -> Failure | None:
         self.runtime.gates.failed(entry.endpoint_id, self._token, failure)
         self.runtime.metrics.attempt_failed(endpoint.provider.slug, failure.status)
-        self._note(entry, failure.status, failure.message, self._first_byte_ms(call, started))
+        self._note(endpoint, failure.status, failure.message, self._first_byte_ms(call, started))
         if self.held.sent:
             self._ending.broken(entry, endpoint, call.tally, failure)
             return None
         return failure
 
     def _interrupted(self, entry: PlanEntry, endpoint: Endpoint, call: Call) -> None:
-        self.runtime.gates.succeeded(entry.endpoint_id, self._token)
+        if call.tally.first_ms is not None:  # else nobody knows whether it would have answered
+            self.runtime.gates.succeeded(entry.endpoint_id, self._token)
         match self.held.order:
             case "cancel":
                 self._ending.cancelled(entry, endpoint, call.tally)
@@ -217,12 +218,11 @@ class Attempts:
             history=_dumped(self.history),
         )
 
-    def _note(self, entry: PlanEntry, status: int, message: str, latency_ms: int) -> None:
-        provider = self.runtime.catalog.current.endpoints[entry.endpoint_id].provider.name
+    def _note(self, endpoint: Endpoint, status: int, message: str, latency_ms: int) -> None:
         self.history.append(
             AttemptRecord(
-                endpoint_id=entry.endpoint_id,
-                provider=provider,
+                endpoint_id=endpoint.id,
+                provider=endpoint.provider.name,
                 status=status,
                 latency_ms=latency_ms,
                 message=message,

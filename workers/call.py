@@ -46,13 +46,17 @@ class Tally:
     finish: Finish | None = None
     usage: Usage | None = None
     ended: bool = False
-    events: int = 0
     first_ms: int | None = None
 
     @property
     def complete(self) -> bool:
         """Ended as a stream must: with a finish reason or the dialect's own end mark."""
         return self.ended or self.finish is not None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing but an end mark: no piece, no finish, no usage."""
+        return self.first_ms is None and self.finish is None and self.usage is None
 
 
 class Bounds:
@@ -137,7 +141,7 @@ class Call:
             self._let_go(exchange)
         if not self.tally.complete:
             raise UpstreamDown("Provider ended the stream without finishing it")
-        if not self.tally.events:
+        if self.tally.empty:
             raise UpstreamDown("Provider sent an empty stream")
 
     def _open(self, *, stream: bool) -> Exchange:
@@ -212,7 +216,6 @@ class Call:
 
     def _take(self, event: Event, renderer: Renderer, out: Stream) -> None:
         tally = self.tally
-        tally.events += 1
         match event:
             case Delta():
                 shown = self._shown(event)

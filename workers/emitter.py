@@ -106,7 +106,8 @@ class Emitter:
 
     def last_frame(self, stream: Stream, kind: Kind, tail: bytes, *, status: int = 200) -> Frame:
         """The final frame, once nothing of this stream is on its way any more."""
-        stream.idle.wait()
+        while not stream.idle.is_set():  # the next batch may have taken it before we woke
+            stream.idle.wait()
         return stream.next_frame(kind, tail, status=status)
 
     def run(self) -> None:

@@ -78,7 +78,7 @@ def doorbell(job_id: str, queue: str) -> str:
     ).decode()
 
 
-def celery_config(settings: Settings, pools: tuple[str, ...]) -> dict[str, Any]:
+def celery_config(settings: Settings) -> dict[str, Any]:
     """Celery's settings, each for a reason that was reproduced (docs/decisions/0002)."""
     return {
         "broker_url": settings.redis_url,
@@ -89,7 +89,6 @@ def celery_config(settings: Settings, pools: tuple[str, ...]) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_default_queue": SWEEP_QUEUE,
         "task_create_missing_queues": False,
-        "task_queues": _queues(pools),
         "task_routes": {"sweep.*": {"queue": SWEEP_QUEUE}},
         "task_send_sent_event": False,
         "worker_send_task_events": False,
@@ -118,8 +117,9 @@ def celery_config(settings: Settings, pools: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _queues(pools: tuple[str, ...]) -> dict[str, dict[str, str]]:
+def queue_names(pools: tuple[str, ...]) -> list[str]:
+    """Every queue there is; each is declared, so that a typo raises and makes no ghost list."""
     names = [SETTLE_QUEUE, SWEEP_QUEUE]
     for pool in pools:
         names += (interactive_queue(pool), batch_queue(pool))
-    return {name: {"exchange": "", "routing_key": name} for name in names}
+    return names

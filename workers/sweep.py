@@ -82,7 +82,15 @@ class Sweeper:
         try:
             overdue = self._jobs.due(REAP_MAX, HIDE_MS)
             for job_id in overdue:
-                self._look_after(job_id)
+                try:
+                    self._look_after(job_id)
+                except (ValueError, KeyError, TypeError) as error:
+                    # Written by another release: it must not keep all others from being seen.
+                    log.error(
+                        "job cannot be read", action="job.unreadable", job=job_id, why=str(error)
+                    )
+                    self._jobs.bury(job_id, "its record cannot be read")
+                    self._jobs.forget(job_id)
         finally:
             self._redis.delete(keys.REAPER_LOCK)
         return len(overdue)

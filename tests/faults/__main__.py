@@ -22,6 +22,8 @@ ROWS: dict[str, Callable[[Trial], Row]] = {
     "worker-mid": worker_rows.mid_stream,
     "web": client_rows.front_door_killed,
     "redis": redis_rows.redis_restarted,
+    "redis-kill": redis_rows.redis_killed,
+    "redis-stall": redis_rows.redis_stalled,
     "bell-thrice": redis_rows.doorbell_repeated,
     "bell-lost": redis_rows.doorbell_lost,
     "settle": settle_rows.killed_after_commit,

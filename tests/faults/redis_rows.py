@@ -15,25 +15,55 @@ _BOTH = (ONE_POOL, MANY_POOLS)
 _WORKERS = ("worker.1", "worker.2")
 #: Mid-stream before, during and after a restart of one to two seconds.
 _STREAM = Pace(pieces=60, gap_ms=100)
+#: Twice what a command to Redis may take.
+_STALL_S = 3.0
 _CUTS = 3
 _CUT_EVERY_S = 0.5
 _RINGS = 3
 
 
 def redis_restarted(trial: Trial) -> Row:
-    """Restart Redis (SIGTERM) during streams: each ends whole, or with an error in band."""
+    """Restart Redis during streams: each ends whole, or with an error in band."""
+    return _restarted(trial, signal.SIGTERM, "Redis restart")
+
+
+def redis_killed(trial: Trial) -> Row:
+    """Kill -9 Redis during streams and start it again: the same."""
+    return _restarted(trial, signal.SIGKILL, "kill -9 Redis")
+
+
+def redis_stalled(trial: Trial) -> Row:
+    """Stop Redis for longer than commands wait: calls told 503 meanwhile are not charged."""
+    cluster = trial.cluster
+    trial.set_pace(_STREAM)
+    trial.hit = trial.call(trial.n // 2, stream=True, models=_BOTH)
+    trial.wait_pieces(trial.hit, 3)
+    trial.damage()
+    cluster.kill("redis", signal.SIGSTOP)
+    trial.hit += trial.call(trial.n - len(trial.hit), models=_BOTH)
+    time.sleep(_STALL_S)
+    cluster.kill("redis", signal.SIGCONT)
+    trial.wait_ended()
+    whole = sum(call.verdict == "complete" for call in trial.hit)
+    fault = f"Redis stalls for {_STALL_S:g} s ({whole} whole)"
+    row = close(trial, fault, trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
+    cluster.wait_ready()
+    return row
+
+
+def _restarted(trial: Trial, number: signal.Signals, what: str) -> Row:
     cluster = trial.cluster
     trial.set_pace(_STREAM)
     trial.hit = trial.call(trial.n, stream=True, models=_BOTH)
     trial.wait_pieces(trial.hit, 3)
-    cluster.kill("redis", signal.SIGTERM)
+    cluster.kill("redis", number)
     cluster.wait_gone("redis")
     trial.damage()
     cluster.start_process("redis")
     cluster.wait_ready("redis")
     trial.wait_ended()
     whole = sum(call.verdict == "complete" for call in trial.hit)
-    fault = f"Redis restart, mid-stream ({whole} whole)"
+    fault = f"{what}, mid-stream ({whole} whole)"
     row = close(trial, fault, trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
     cluster.wait_ready()
     return row
