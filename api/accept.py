@@ -9,8 +9,9 @@ import hashlib
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from api.account import FreeToday
 from billing import accounts, api_keys
 from billing.db import Ledger
 from routing import ids
@@ -40,6 +41,7 @@ from routing.store.jobs import (
     FixedWindow,
     Jobs,
     KeyConflict,
+    Late,
     LimitReached,
     NotLoaded,
     Replay,
@@ -49,8 +51,11 @@ from routing.wire.chat import ChatRequest
 from routing.wire.job import Api, Caller, JobSpec
 from workers.pools import doorbell, interactive_queue
 
-#: An account and a key each load once; anything more means the cache does not hold.
+#: An account and a key each load once, a clock is found ahead once; more means nothing holds.
 LOADS_MAX = 4
+#: A stalled Redis runs what we sent before it notices that we gave up (1.5 s) and told the client
+#: 503. Nothing may be admitted then; the rest of the time is for the answer on its way back.
+ADMIT_WITHIN_MS = 1_000
 #: App names and addresses are labels, not documents.
 LABEL_MAX = 256
 MINUTE_MS = 60_000
@@ -96,6 +101,7 @@ class Acceptor:
     Attributes:
         health: the planner's view of outages, kept fresh in the background.
         backlog: charges that wait for the ledger, likewise.
+        undo: cancels a job whose admission nobody could confirm.
     """
 
     settings: Settings
@@ -107,6 +113,7 @@ class Acceptor:
     front_door: FrontDoor
     health: Callable[[], Health]
     backlog: Callable[[], int]
+    undo: Callable[[JobSpec], None]
 
     def accept(self, call: Call) -> Accepted:
         """Plan, hold and enqueue.
@@ -140,6 +147,10 @@ class Acceptor:
         mailbox = self.front_door.open(spec.generation_id)
         try:
             replayed = self._admit(call, spec)
+        except Unavailable:
+            self.front_door.close(mailbox)
+            self.undo(spec)
+            raise
         except RouterError:
             self.front_door.close(mailbox)
             raise
@@ -153,8 +164,10 @@ class Acceptor:
     def _admit(self, call: Call, spec: JobSpec) -> str | None:
         """Admit, loading balances as needed; the earlier job's id when this call repeats one."""
         admission = self._admission(call, spec)
+        skew_ms = 0
         for _ in range(LOADS_MAX):
-            result = self.jobs.admit(admission)
+            latest_ms = self.clock.now_ms() + skew_ms + ADMIT_WITHIN_MS
+            result = self.jobs.admit(replace(admission, latest_ms=latest_ms))
             match result:
                 case Admitted():
                     return None
@@ -162,6 +175,9 @@ class Acceptor:
                     return job_id
                 case NotLoaded(scope=scope):
                     self._load(scope, call.key, spec.created_ms)
+                case Late(now_ms=theirs_ms):
+                    # We still wait, so it is not late: Redis's clock is ahead of ours.
+                    skew_ms = theirs_ms - self.clock.now_ms()
                 case _:
                     raise _refusal(result, spec, call.key)
         raise Unavailable("The balance cannot be read right now.", retry_after_ms=1_000)
@@ -198,7 +214,6 @@ class Acceptor:
         if model is None or not model.free:
             return ()
         settings, now_ms = self.settings, spec.created_ms
-        daily = settings.free_rpd_purchased if self._has_bought(key) else settings.free_rpd
         return (
             FixedWindow(
                 key=keys.limit("free-min", key.account_id, now_ms // MINUTE_MS),
@@ -206,11 +221,24 @@ class Acceptor:
                 ttl_ms=MINUTE_MS - now_ms % MINUTE_MS,
             ),
             FixedWindow(
-                key=keys.limit("free-day", key.account_id, now_ms // DAY_MS),
-                maximum=daily,
+                key=_free_day(key, now_ms),
+                maximum=self._free_daily(key),
                 ttl_ms=DAY_MS - now_ms % DAY_MS,
             ),
         )
+
+    def free_today(self, key: KeyRecord) -> FreeToday:
+        """How much of the free tier an account has used this UTC day.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        used = self.budgets.window(_free_day(key, self.clock.now_ms()))
+        return FreeToday(limit=self._free_daily(key), used=used)
+
+    def _free_daily(self, key: KeyRecord) -> int:
+        settings = self.settings
+        return settings.free_rpd_purchased if self._has_bought(key) else settings.free_rpd
 
     def _has_bought(self, key: KeyRecord) -> bool:
         """Whether the account bought enough for the larger daily limit; from one dollar below."""
@@ -240,6 +268,10 @@ def idempotency_key(header: str | None) -> str:
     if not _IDEMPOTENCY_KEY.fullmatch(header):
         raise BadRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
     return header
+
+
+def _free_day(key: KeyRecord, now_ms: int) -> str:
+    return keys.limit("free-day", key.account_id, now_ms // DAY_MS)
 
 
 def _fingerprint(call: Call) -> str:

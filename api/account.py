@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from billing import api_keys, generations
 from billing.api_keys import KeyUsage
 from billing.db import Ledger
 from billing.generations import Generation
-from routing.budgets import LimitReset
+from routing.budgets import MS_PER_DAY, LimitReset, window_end_day
 from routing.catalog.pricing import usd
 from routing.clock import Clock
 from routing.errors import BadRequest, Forbidden, NotFound
@@ -44,13 +45,27 @@ _NOT_KNOWN: dict[str, Any] = dict.fromkeys(
 )
 
 
-def blueprint(ledger: Ledger, authenticate: Callable[[], KeyRecord], clock: Clock) -> Blueprint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeToday:
+    """Requests to free models that an account may make, and has made, this UTC day."""
+
+    limit: int
+    used: int
+
+
+def blueprint(
+    ledger: Ledger,
+    authenticate: Callable[[], KeyRecord],
+    clock: Clock,
+    free_today: Callable[[KeyRecord], FreeToday],
+) -> Blueprint:
     """Routes `/key`, `/auth/key`, `/credits` and `/generation`; the caller adds the base path.
 
     Args:
         ledger: read only.
         authenticate: the key of the current request, or raises.
         clock: which day, week and month it is.
+        free_today: the free tier's count for the account of a key.
     """
     routes = Blueprint("account", __name__)
 
@@ -58,8 +73,9 @@ def blueprint(ledger: Ledger, authenticate: Callable[[], KeyRecord], clock: Cloc
     @routes.get("/auth/key")
     def key() -> ResponseReturnValue:
         record = authenticate()
-        used = api_keys.usage(ledger, record.key_hash, clock.now_ms())
-        return jsonify({"data": key_body(record, used)})
+        now_ms = clock.now_ms()
+        used = api_keys.usage(ledger, record.key_hash, now_ms)
+        return jsonify({"data": key_body(record, used, free_today(record), now_ms)})
 
     @routes.get("/credits")
     def credits_left() -> ResponseReturnValue:
@@ -87,12 +103,14 @@ def blueprint(ledger: Ledger, authenticate: Callable[[], KeyRecord], clock: Cloc
     return routes
 
 
-def key_body(record: KeyRecord, used: KeyUsage) -> dict[str, Any]:
+def key_body(record: KeyRecord, used: KeyUsage, free: FreeToday, now_ms: int) -> dict[str, Any]:
     """`data` of GET /key: the record as it is in force, the spend as it is settled."""
     left_nano: int | None = None
+    budgets: list[dict[str, Any]] = []
     if record.limit_nano is not None:
         spent_nano = _in_window(record.limit_reset, used, byok=record.include_byok_in_limit)
         left_nano = max(0, record.limit_nano - spent_nano)
+        budgets = [_budget(record, record.limit_nano, spent_nano, now_ms)]
     management = record.kind == "management"
     return {
         "label": record.label,
@@ -117,6 +135,33 @@ def key_body(record: KeyRecord, used: KeyUsage) -> dict[str, Any]:
             "interval": "10s",
             "note": "This field is deprecated and safe to ignore.",
         },
+        "budgets": budgets,
+        "effective_budget": budgets[0] if budgets else None,
+        "free_model_daily_requests": {
+            "limit": free.limit,
+            "used": min(free.used, free.limit),
+            "remaining": max(0, free.limit - free.used),
+        },
+        "allowed_data_regions": ["global"],
+        "creator_user_id": None,
+        "organization_id": None,
+        "workspace_id": None,
+    }
+
+
+def _budget(record: KeyRecord, limit_nano: int, spent_nano: int, now_ms: int) -> dict[str, Any]:
+    """The key's own limit as one of the budgets of the 2026 API; this router has no others."""
+    end_day = window_end_day(record.limit_reset, now_ms)
+    return {
+        "scope": "key_limit",
+        "budget_id": None,
+        "guardrail_id": None,
+        "include_byok": record.include_byok_in_limit,
+        "limit_usd": usd(limit_nano),
+        "spend_usd": usd(spent_nano),
+        "remaining_usd": usd(limit_nano - spent_nano),
+        "reset_interval": record.limit_reset,
+        "resets_at": None if end_day is None else _iso(end_day * MS_PER_DAY),
     }
 
 

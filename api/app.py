@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from api import account, catalog, chat, errors, health
 from api.accept import Acceptor
 from api.auth import Authenticator
+from api.letting_go import LettingGo
 from api.stream import Drain, Streamer
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
@@ -99,6 +100,7 @@ def create_app(parts: Parts) -> Flask:
     errors.install(app, parts.clock, parts.metrics)
     jobs = Jobs(parts.redis, parts.commands)
     authenticator = Authenticator(parts.ledger, KeyCache(parts.redis), parts.clock)
+    letting_go = LettingGo(jobs=jobs, clock=parts.clock)
     acceptor = Acceptor(
         settings=parts.settings,
         clock=parts.clock,
@@ -109,6 +111,7 @@ def create_app(parts: Parts) -> Flask:
         front_door=parts.front_door,
         health=parts.view.current,
         backlog=parts.view.backlog,
+        undo=letting_go.undo,
     )
     streamer = Streamer(
         settings=parts.settings,
@@ -116,6 +119,7 @@ def create_app(parts: Parts) -> Flask:
         jobs=jobs,
         front_door=parts.front_door,
         drain=parts.drain,
+        let_go=letting_go.let_go,
         on_gap=parts.metrics.gap,
         on_gone=parts.metrics.client_gone,
     )
@@ -124,7 +128,7 @@ def create_app(parts: Parts) -> Flask:
         for blueprint in (
             chat.blueprint(authenticator, acceptor, streamer),
             catalog.blueprint(parts.catalog, parts.clock, parts.view),
-            account.blueprint(parts.ledger, authenticate, parts.clock),
+            account.blueprint(parts.ledger, authenticate, parts.clock, acceptor.free_today),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)

@@ -6,6 +6,7 @@ this process, 1 s  →  Redis  →  SQL (read again after a minute; a revoked ke
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from billing import api_keys
@@ -39,6 +40,7 @@ class Authenticator:
         self._cache = cache
         self._clock = clock
         self._local: dict[str, _Remembered] = {}
+        self._pending: dict[str, Future[KeyRecord | None]] = {}
 
     def key(self, authorization: str | None) -> KeyRecord:
         """The key behind an `Authorization` header, valid now.
@@ -72,10 +74,25 @@ class Authenticator:
         remembered = self._local.get(key_hash)
         if remembered is not None and remembered.until_s > now_s:
             return remembered.record
-        record = self._look_up(key_hash)
+        pending = self._pending.get(key_hash)
+        if pending is not None:
+            return pending.result()
+        return self._found_for_all(key_hash, now_s)
+
+    def _found_for_all(self, key_hash: str, now_s: float) -> KeyRecord | None:
+        """Look a key up once for a whole crowd that comes with it at the same moment."""
+        pending = self._pending[key_hash] = Future()
+        try:
+            record = self._look_up(key_hash)
+        except BaseException as error:
+            pending.set_exception(error)  # nobody may be left waiting
+            raise
+        finally:
+            del self._pending[key_hash]
         if len(self._local) >= LOCAL_MAX:
             self._local.clear()
         self._local[key_hash] = _Remembered(record, now_s + LOCAL_TTL_S)
+        pending.set_result(record)
         return record
 
     def _look_up(self, key_hash: str) -> KeyRecord | None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import gevent
 from flask import Request, Response
+from gunicorn.http.errors import ParseException
 
 from routing.errors import BadRequest, PayloadTooLarge
 
@@ -26,7 +27,7 @@ def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         PayloadTooLarge: over the limit; nothing beyond the limit has been read.
-        BadRequest: compressed, cut short, or slower than the time-out.
+        BadRequest: compressed, malformed, cut short, or slower than the time-out.
     """
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise BadRequest("Content-Encoding is not supported: send the body as it is.")
@@ -35,8 +36,11 @@ def read_body(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     source: IO[bytes] = request.environ["wsgi.input"]
     body = b""
-    with gevent.Timeout(BODY_TIMEOUT_S, False):
-        body = source.read(limit + 1 if declared is None else declared)
+    try:
+        with gevent.Timeout(BODY_TIMEOUT_S, False):
+            body = source.read(limit + 1 if declared is None else declared)
+    except ParseException as error:
+        raise BadRequest("The chunked encoding of the body is malformed.") from error
     if len(body) > limit:
         raise _too_large(limit)
     if declared is not None and len(body) != declared:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
 import gevent
+import orjson
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
+from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
 from api.app import EXTENSION, Parts
+
+
+#: What was malformed is shown, but a header may be long.
+MESSAGE_MAX = 300
+_STATUSES = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
 
 
 class FrontDoorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -31,6 +43,21 @@ class FrontDoorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
         """As gunicorn, and SIGHUP: a worker by itself would ignore it."""
         super().init_signals()
         signal.signal(signal.SIGHUP, self._handle_reload)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """A request that HTTP itself forbids is refused in the contract's envelope too."""
+        if not isinstance(exc, ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        status = _STATUSES.get(type(exc), HTTPStatus.BAD_REQUEST)
+        error = {"code": status, "message": f"Malformed HTTP request: {exc}"[:MESSAGE_MAX]}
+        body = orjson.dumps({"error": error})
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with suppress(OSError):  # gone already
+            write_nonblock(client, head.encode() + body)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:

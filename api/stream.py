@@ -23,9 +23,8 @@ from routing.errors import Failure, Unavailable
 from routing.settings import Settings
 from routing.store.bus import FrontDoor
 from routing.store.jobs import Jobs
-from routing.usage import Usage
 from routing.wire.frames import Frame, Kind
-from routing.wire.job import Charge
+from routing.wire.job import JobSpec
 from routing.wire.render import COMMENT, renderer
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -65,6 +64,7 @@ class Streamer:
     jobs: Jobs
     front_door: FrontDoor
     drain: Drain
+    let_go: Callable[[JobSpec], None]
     on_gap: Callable[[], None]
     on_gone: Callable[[], None]
 
@@ -83,6 +83,9 @@ class Streamer:
         if first and first[0].kind is Kind.ERROR:
             reading.close()
             return _error(first[0])
+        if reading.failure is not None and not first:  # nothing was sent: still a real status
+            reading.close()
+            return _error(reading.ending())
         return Response(
             reading.events(first),
             mimetype="text/event-stream",
@@ -224,11 +227,7 @@ class Reading:
         if not self.ended:
             if self.failure is None:
                 self.streamer.on_gone()
-            # When Redis is away the worker learns of it from our missing heartbeat or its lease.
-            with suppress(Unavailable):
-                self.streamer.jobs.cancel(
-                    self.accepted.mailbox.job_id, _unserved(self.accepted, self.streamer.clock)
-                )
+            self.streamer.let_go(self.accepted.spec)
 
     def ending(self) -> Frame:
         """What to tell a waiting plain client when no frame will come."""
@@ -319,29 +318,3 @@ def _error(frame: Frame) -> Response:
     if frame.retry_after_s:
         response.headers["Retry-After"] = str(frame.retry_after_s)
     return response
-
-
-def _unserved(accepted: Accepted, clock: Clock) -> bytes:
-    """The charge of a job cancelled before any worker took it: nothing, but its hold goes back."""
-    spec = accepted.spec
-    entry = spec.entries[0]
-    return Charge(
-        generation_id=spec.generation_id,
-        outcome="cancelled",
-        api=spec.api,
-        stream=spec.stream,
-        created_ms=spec.created_ms,
-        finished_ms=clock.now_ms(),
-        caller=spec.caller,
-        model_id=entry.model_id,
-        endpoint_id="",
-        provider="",
-        upstream_id=None,
-        usage=Usage(),
-        price=entry.price,
-        finish_reason=None,
-        native_finish_reason=None,
-        latency_ms=None,
-        generation_ms=None,
-        hold_nano=spec.hold_nano,
-    ).to_json()

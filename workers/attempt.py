@@ -157,7 +157,9 @@ class Attempts:
         return failure
 
     def _interrupted(self, entry: PlanEntry, endpoint: Endpoint, call: Call) -> None:
-        if call.tally.first_ms is not None:  # else nobody knows whether it would have answered
+        if call.tally.first_ms is None:  # nobody knows whether it would have answered
+            self.runtime.gates.abandoned(self._token)
+        else:
             self.runtime.gates.succeeded(entry.endpoint_id, self._token)
         match self.held.order:
             case "cancel":

@@ -109,7 +109,7 @@ class Call:
         """
         exchange = self._open(stream=False)
         try:
-            body = exchange.read_all(self.bounds.gap())
+            body = exchange.read_all(self.bounds.gap)
             self.tally.first_ms = self.clock.now_ms()
             answer = self.dialect.answer(body)
         except UpstreamError:
@@ -180,8 +180,10 @@ class Call:
                 "x-ratelimit-reset-tokens",
             )
         }
+        until_s = time.monotonic() + ERROR_BODY_WAIT_S
+        limit_ms = int(ERROR_BODY_WAIT_S * 1000)
         try:
-            body = exchange.read_all(Wait(ERROR_BODY_WAIT_S, "gap", int(ERROR_BODY_WAIT_S * 1000)))
+            body = exchange.read_all(lambda: Wait(until_s - time.monotonic(), "gap", limit_ms))
         except UpstreamError:
             body = b""
         return self.dialect.error(exchange.status, headers, body, self.clock.now_ms())
@@ -199,7 +201,7 @@ class Call:
 
     def _read_body(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
         """Something else than a stream came: an error, a plain answer, a login page."""
-        answer = self.dialect.answer(exchange.read_all(self.bounds.gap()))
+        answer = self.dialect.answer(exchange.read_all(self.bounds.gap))
         for choice in answer.choices:
             message = choice.message
             extra = {"tool_calls": message["tool_calls"]} if "tool_calls" in message else None

@@ -12,6 +12,7 @@ import ssl
 import time
 import zlib
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -126,24 +127,26 @@ class Exchange:
             UpstreamDown: the connection broke, or ended before the body did.
         """
         response = self._response
-        while not response.parts:
-            if response.message_complete:
-                self._release()
-                return b""
-            if not self._feed(wait):
-                raise UpstreamDown("Provider closed the connection in the middle of an answer")
-        data = b"".join(response.parts)
-        response.parts.clear()
-        return self._decoded(data)
+        while True:
+            while not response.parts:
+                if response.message_complete:
+                    self._release()
+                    return b""
+                if not self._feed(wait):
+                    raise UpstreamDown("Provider closed the connection in the middle of an answer")
+            data = self._decoded(b"".join(response.parts))
+            response.parts.clear()
+            if data:  # a compressed body may yield nothing yet
+                return data
 
-    def read_all(self, wait: Wait) -> bytes:
-        """The whole body; `wait` bounds each read.
+    def read_all(self, wait: Callable[[], Wait]) -> bytes:
+        """The whole body; `wait` is asked before each read, so that dripping ends too.
 
         Raises:
             UpstreamTimeout, UpstreamDown: as `read`; also when the body is over the bound.
         """
         parts, total = [], 0
-        while data := self.read(wait):
+        while data := self.read(wait()):
             total += len(data)
             if total > MAX_BODY_BYTES:
                 raise UpstreamDown(f"Provider sent more than {MAX_BODY_BYTES} bytes")
@@ -182,8 +185,10 @@ class Exchange:
         sock = self._sock
         if sock is None:
             raise UpstreamDown("The connection was closed by us")
+        if wait.seconds <= 0:
+            raise wait.passed()
         try:
-            sock.settimeout(max(wait.seconds, 0.001))
+            sock.settimeout(wait.seconds)
             data = sock.recv(READ_BYTES)
             self._response.feed(data)
         except TimeoutError as error:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from routing.catalog.pricing import cost, usd
-from routing.catalog.shapes import Endpoint, Price
+from routing.catalog.shapes import Endpoint
 from routing.errors import Failure
 from routing.estimate import MESSAGE_TOKENS, spoken_text
 from routing.store.jobs import State
@@ -84,35 +84,10 @@ class Ending:
     def refused(self, failure: Failure) -> None:
         """Nothing was sent and nothing can be: a real HTTP status and the contract's envelope."""
         previous = tuple(failed_before(attempt) for attempt in self.attempts[:-1])
-        charge = self._refusal_charge()
+        charge = Charge.unserved(self.spec, "failed", self.runtime.clock.now_ms(), self.attempts)
         body = orjson.dumps(failure.body(previous))
         retry_after_s = -(-(failure.retry_after_ms or 0) // 1000)
         self._finish(Kind.ERROR, body, charge, failure.status, retry_after_s)
-
-    def _refusal_charge(self) -> Charge:
-        first = self.spec.entries[0]
-        last = self.attempts[-1] if self.attempts else None
-        return Charge(
-            generation_id=self.spec.generation_id,
-            outcome="failed",
-            api=self.spec.api,
-            stream=self.spec.stream,
-            created_ms=self.spec.created_ms,
-            finished_ms=self.runtime.clock.now_ms(),
-            caller=self.spec.caller,
-            model_id=first.model_id,
-            endpoint_id="",
-            provider=last.provider if last else "",
-            upstream_id=None,
-            usage=Usage(),
-            price=Price(),
-            finish_reason="error",
-            native_finish_reason=None,
-            latency_ms=None,
-            generation_ms=None,
-            hold_nano=self.spec.hold_nano,
-            attempts=self.attempts,
-        )
 
     def _usage(self, reported: Usage | None, texts: list[str]) -> Usage:
         """What is billed: the provider's figures within reason, else our own count."""

@@ -52,16 +52,21 @@ class Gates:
 
     def failed(self, endpoint_id: str, token: str, failure: Failure) -> None:
         """A call failed; only what the provider is to blame for moves its breaker."""
-        self._probes.discard(token)
         if failure.limited:
             pause_ms = failure.retry_after_ms or DEFAULT_PARK_MS
+            self.abandoned(token)
             self._fresh_until.pop(endpoint_id, None)
             self._tell(endpoint_id, token, "limited", pause_ms=pause_ms)
         elif failure.blame == "provider":
+            self.abandoned(token)
             self._fresh_until.pop(endpoint_id, None)
             self._tell(endpoint_id, token, "err", pause_ms=failure.retry_after_ms or 0)
         else:
             self.succeeded(endpoint_id, token)  # it answered: the request was at fault
+
+    def abandoned(self, token: str) -> None:
+        """A call was broken off before it came to anything; a probe's lease just runs out."""
+        self._probes.discard(token)
 
     def flush(self) -> None:
         """Report the successes counted since the last time."""

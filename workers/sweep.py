@@ -10,7 +10,6 @@ import structlog
 from billing import generations
 from billing.db import Ledger
 from billing.invariants import check
-from routing.catalog.shapes import Price
 from routing.clock import Clock
 from routing.errors import Failure
 from routing.settings import Settings
@@ -18,7 +17,6 @@ from routing.store import redis_keys as keys
 from routing.store.budgets import Budgets
 from routing.store.connect import RedisClient
 from routing.store.jobs import Jobs, Snapshot
-from routing.usage import Usage
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
 from routing.wire.render import renderer
@@ -84,11 +82,9 @@ class Sweeper:
             for job_id in overdue:
                 try:
                     self._look_after(job_id)
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError):
                     # Written by another release: it must not keep all others from being seen.
-                    log.error(
-                        "job cannot be read", action="job.unreadable", job=job_id, why=str(error)
-                    )
+                    log.exception("job cannot be read", action="job.unreadable", job=job_id)
                     self._jobs.bury(job_id, "its record cannot be read")
                     self._jobs.forget(job_id)
         finally:
@@ -190,32 +186,8 @@ class Sweeper:
         else:
             body = orjson.dumps(failure.body())
             frame = Frame(job_id, epoch, 1, Kind.ERROR, status, body, 1)
-        charge = _unserved(spec, entry.model_id, self._clock.now_ms())
+        charge = Charge.unserved(spec, "failed", self._clock.now_ms())
         told = self._jobs.finish(job.front_door, frame, "failed", charge.to_json())
         log.warning(
             "job ended by the reaper", action="job.reaped", job=job_id, told=told, was=job.state
         )
-
-
-def _unserved(spec: JobSpec, model_id: str, now_ms: int) -> Charge:
-    """The charge of a job that nobody finished: nothing, but its hold is given back through it."""
-    return Charge(
-        generation_id=spec.generation_id,
-        outcome="failed",
-        api=spec.api,
-        stream=spec.stream,
-        created_ms=spec.created_ms,
-        finished_ms=now_ms,
-        caller=spec.caller,
-        model_id=model_id,
-        endpoint_id="",
-        provider="",
-        upstream_id=None,
-        usage=Usage(),
-        price=Price(),
-        finish_reason="error",
-        native_finish_reason=None,
-        latency_ms=None,
-        generation_ms=None,
-        hold_nano=spec.hold_nano,
-    )

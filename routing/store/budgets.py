@@ -46,6 +46,11 @@ class Budgets:
         reply: int = self._scripts.run("release", (keys.HOLDS_DUE,), args)
         return reply
 
+    def window(self, key: str) -> int:
+        """How often a fixed window (`redis_keys.limit`) has been counted up."""
+        with translated():
+            return int(self._redis.get(key) or 0)
+
     def overdue_holds(self, now_ms: int, most: int) -> list[str]:
         """Jobs whose hold is older than their deadline allows."""
         with translated():

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
+from redis.connection import BlockingConnectionPool
 from redis.retry import Retry
 
 #: redis-py annotates every reply as a union of all decodings; ours are always bytes.
@@ -18,6 +18,8 @@ CONNECT_TIMEOUT_S = 1.0
 COMMAND_TIMEOUT_S = 1.5
 #: More sockets than this from one process means a leak, not load: commands are short.
 MAX_CONNECTIONS = 256
+#: A crowd waits its turn for one of them rather than being told that Redis is away.
+POOL_TIMEOUT_S = 1.5
 
 
 def connect(url: str, name: str, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> RedisClient:
@@ -33,7 +35,7 @@ def connect(url: str, name: str, *, timeout_s: float | None = COMMAND_TIMEOUT_S)
     """
     # A Unix socket has no keep-alive, and redis-py refuses the option there.
     network: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
         client_name=name,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -41,6 +43,7 @@ def connect(url: str, name: str, *, timeout_s: float | None = COMMAND_TIMEOUT_S)
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         max_connections=MAX_CONNECTIONS,
+        timeout=POOL_TIMEOUT_S,
         protocol=2,
         **network,
     )

@@ -53,6 +53,7 @@ class Admission:
         stream: whether the answer is streamed; decides what a repeated call may attach to.
         fingerprint: digest of the body under an idempotency key; "" without one.
         front_door: whose channel the frames go to; "" for nobody waiting.
+        latest_ms: by Redis's clock; run later than this it admits nothing. None: always.
     """
 
     job_id: str
@@ -71,6 +72,7 @@ class Admission:
     fingerprint: str = ""
     deadline_ms: int
     queue_timeout_ms: int
+    latest_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,13 @@ class NotLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """It was run after `latest_ms`; `now_ms` is the time by Redis's clock."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CannotPay:
     """This scope has too little left."""
 
@@ -114,7 +123,7 @@ class CannotPay:
     held_nano: int
 
 
-AdmissionResult = Admitted | Replay | KeyConflict | LimitReached | NotLoaded | CannotPay
+AdmissionResult = Admitted | Replay | KeyConflict | LimitReached | NotLoaded | Late | CannotPay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +208,11 @@ class Jobs:
         ]
         for limit in a.limits:
             args += (limit.maximum, limit.ttl_ms)
-        args += a.scopes
-        return self._admission(a, self._scripts.run("admit", names, args))
+        args += (*a.scopes, "" if a.latest_ms is None else a.latest_ms)
+        reply = self._scripts.run("admit", names, args)
+        if reply[0] == b"LATE":
+            return Late(reply[1])
+        return self._admission(a, reply)
 
     @staticmethod
     def _admission(a: Admission, reply: list[bytes | int]) -> AdmissionResult:

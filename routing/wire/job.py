@@ -163,6 +163,37 @@ class Charge:
     hold_nano: int = 0
     attempts: tuple[AttemptRecord, ...] = ()
 
+    @classmethod
+    def unserved(
+        cls,
+        spec: JobSpec,
+        outcome: Outcome,
+        finished_ms: int,
+        attempts: tuple[AttemptRecord, ...] = (),
+    ) -> Charge:
+        """The charge of a job that nobody answered: nothing, but through it its hold goes back."""
+        return cls(
+            generation_id=spec.generation_id,
+            outcome=outcome,
+            api=spec.api,
+            stream=spec.stream,
+            created_ms=spec.created_ms,
+            finished_ms=finished_ms,
+            caller=spec.caller,
+            model_id=spec.entries[0].model_id,
+            endpoint_id="",
+            provider=attempts[-1].provider if attempts else "",
+            upstream_id=None,
+            usage=Usage(),
+            price=Price(),
+            finish_reason="error" if outcome == "failed" else None,
+            native_finish_reason=None,
+            latency_ms=None,
+            generation_ms=None,
+            hold_nano=spec.hold_nano,
+            attempts=attempts,
+        )
+
     @property
     def insured(self) -> bool:
         """Zero completion insurance: failed, or no completion tokens and a blank finish reason.

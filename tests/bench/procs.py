@@ -54,6 +54,13 @@ def cpu_s(processes: Iterable[Process]) -> dict[str, float]:
     return used
 
 
+def machine_cpu_s() -> float:
+    """CPU seconds all processes of the machine have taken, and what a host took from it."""
+    line = (_PROC / "stat").read_text(encoding="ascii").partition("\n")[0]
+    user, nice, system, _idle, _wait, interrupts, soft, stolen = map(int, line.split()[1:9])
+    return (user + nice + system + interrupts + soft + stolen) / _TICKS
+
+
 def reset_peaks(processes: Iterable[Process]) -> None:
     """Let the peak of memory start over at what is in use now."""
     for process in processes:

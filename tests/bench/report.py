@@ -20,6 +20,7 @@ HEADINGS: Final = (
     "added p99",
     "CPU ms",
     "sim CPU",
+    "others",
     "peak MB",
     "PSS MB",
     "answers",
@@ -37,7 +38,7 @@ FIRST_BYTE_CLIENTS_MAX: Final = 32
 #: Less than a timer tick above the simulator: a ratio of it would be noise.
 ADDED_MIN_MS: Final = 0.05
 
-_WIDTHS: Final = tuple(max(len(heading), 8) for heading in HEADINGS)
+_WIDTHS: Final = tuple(max(len(heading), 7) for heading in HEADINGS)
 
 
 class Table:
@@ -70,6 +71,7 @@ class Table:
             self._added_text(cell, 0.99),
             f"{cell.cpu_all_ms:.2f}",
             f"{cell.simulator_ms:.2f}",
+            f"{cell.others_cores:.2f}",
             f"{cell.peak_mb:.0f}",
             f"{cell.shared_mb:.0f}",
             str(len(cell.total_ms)),
@@ -129,7 +131,7 @@ def _verdict(pair: tuple[float, float], aims: tuple[float, float]) -> str:
 def line(row: Sequence[str]) -> str:
     """One row of the table of cells in a terminal."""
     return " ".join(
-        text.ljust(width) if at < 2 else text.rjust(width)
+        text.ljust(9) if at < 2 else text.rjust(width)
         for at, (text, width) in enumerate(zip(row, _WIDTHS, strict=True))
     )
 

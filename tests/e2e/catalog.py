@@ -57,6 +57,8 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "toolless": Row(parameters=("temperature", "max_tokens")),
         "busy-a": Row(fault="429"),
         "busy-b": Row(fault="429"),
+        "busy-sdk": Row(fault="429_retry_after:7"),
+        "busy-sdk-2": Row(fault="429_retry_after:7"),
         "busy-hint-a": Row(fault="429_retry_after:7"),
         "busy-hint-b": Row(fault="429_retry_after:7"),
         "once": Row(fault="500_once"),
@@ -100,16 +102,16 @@ def write_catalog(directory: Path, simulator_url: str) -> None:
     """Write the files; `directory` is what POINTSMAN_CATALOG names."""
     write_models(directory, "e2e", (STORY, OTHER, FREE, PACED, STEADY))
     for slug, row in ROWS.items():
-        endpoints = [_endpoint(STORY, "story", row)]
+        endpoints = [endpoint(STORY, "story", row)]
         if slug == "good":
             endpoints += [
-                _endpoint(OTHER, "other", row),
-                _endpoint(FREE, "free", Row(price=0)),
-                _endpoint(PACED, f"sim-paced-{PACED_PIECES}x20", row),
-                _endpoint(STEADY, f"sim-paced-{STEADY_PIECES}x100", row),
+                endpoint(OTHER, "other", row),
+                endpoint(FREE, "free", Row(price=0)),
+                endpoint(PACED, f"sim-paced-{PACED_PIECES}x20", row),
+                endpoint(STEADY, f"sim-paced-{STEADY_PIECES}x100", row),
             ]
         if slug == "spare":
-            endpoints.append(_endpoint(STEADY, f"sim-paced-{STEADY_PIECES}x100", row))
+            endpoints.append(endpoint(STEADY, f"sim-paced-{STEADY_PIECES}x100", row))
         write_provider(directory, slug, simulator_url, row, endpoints)
 
 
@@ -141,7 +143,8 @@ def write_provider(
     _write(directory / "providers" / f"{slug}.yml", document)
 
 
-def _endpoint(model: str, upstream_id: str, row: Row) -> dict[str, Any]:
+def endpoint(model: str, upstream_id: str, row: Row) -> dict[str, Any]:
+    """One endpoint entry of a provider's file."""
     return {
         "model": model,
         "upstream_id": upstream_id,

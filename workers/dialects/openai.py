@@ -181,7 +181,8 @@ class OpenAIStream:
         if chunk.get("error"):
             return [Broken(in_band(chunk["error"]))]
         events: list[Event] = []
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 _choice_events(choice, events)
         usage = _usage_field(chunk)
@@ -228,6 +229,8 @@ def in_band(error: object) -> UpstreamError:
         return UpstreamDown(raw=raw)
     code = error.get("code")
     status = code if isinstance(code, int) else error.get("status")
+    if not isinstance(status, int):
+        status = None
     if status in _STATUS_LIMITED or code == "rate_limit_exceeded":
         return UpstreamLimited(raw=raw, status=_status_limited(status))
     if status in _STATUS_REJECTED or error.get("type") == "invalid_request_error":

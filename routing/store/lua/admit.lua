@@ -3,8 +3,10 @@
 -- ARGV: 1 job id  2 hold (nano)  3 hold ttl ms  4 queue timeout ms  5 job ttl ms  6 front door  7 spec  8 request
 --       9 doorbell envelope  10 fingerprint ('' = no idempotency key)  11 deadline ms from now  12 pool
 --       13 streamed (0|1)  14 number of limits, then (max, ttl ms) per limit, then one scope per budget
--- -> OK | EXISTS | CONFLICT id | REPLAY id | LIMIT i pttl | LOAD i | PAY i avail held
+--       last: latest ms at which the caller still waits ('' = always)
+-- -> OK | EXISTS | CONFLICT id | REPLAY id | LIMIT i pttl | LOAD i | PAY i avail held | LATE now
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
+if ARGV[#ARGV] ~= '' and now > tonumber(ARGV[#ARGV]) then return {'LATE', now} end  -- a stalled Redis: the client was told 503
 if ARGV[10] ~= '' then
   local prev = redis.call('GET', KEYS[7])
   if prev then

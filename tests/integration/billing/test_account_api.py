@@ -7,7 +7,7 @@ import pytest
 from flask import Flask, jsonify
 from flask.testing import FlaskClient
 
-from api.account import blueprint
+from api.account import FreeToday, blueprint
 from billing.db import Ledger
 from billing.settlement import settle
 from routing.clock import FixedClock
@@ -29,10 +29,23 @@ NULL_OR_MORE = {
     "origin", "usage", "is_byok", "external_user", "api_type", "provider_responses", "request_id",
 }  # fmt: skip
 
+BUDGET = {
+    "scope": "key_limit",
+    "budget_id": None,
+    "guardrail_id": None,
+    "include_byok": False,
+    "limit_usd": 0.001,
+    "spend_usd": 0.0002,
+    "remaining_usd": 0.0008,
+    "reset_interval": "daily",
+    "resets_at": "2025-12-02T00:00:00.000Z",
+}
+
 
 def client_of(ledger: Ledger, who: Callable[[], KeyRecord]) -> FlaskClient:
     app = Flask(__name__)
-    app.register_blueprint(blueprint(ledger, who, FixedClock(NOW_MS)), url_prefix="/api/v1")
+    routes = blueprint(ledger, who, FixedClock(NOW_MS), lambda _: FreeToday(limit=50, used=3))
+    app.register_blueprint(routes, url_prefix="/api/v1")
 
     @app.errorhandler(RouterError)
     def render(error: RouterError) -> Any:
@@ -74,6 +87,13 @@ def test_a_key_reads_its_limit_and_spend(ledger: Ledger):
                 "interval": "10s",
                 "note": "This field is deprecated and safe to ignore.",
             },
+            "budgets": [BUDGET],
+            "effective_budget": BUDGET,
+            "free_model_daily_requests": {"limit": 50, "used": 3, "remaining": 47},
+            "allowed_data_regions": ["global"],
+            "creator_user_id": None,
+            "organization_id": None,
+            "workspace_id": None,
         }
     }
 

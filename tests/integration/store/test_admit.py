@@ -20,6 +20,7 @@ from routing.store.jobs import (
     FixedWindow,
     Jobs,
     KeyConflict,
+    Late,
     LimitReached,
     NotLoaded,
     Replay,
@@ -260,3 +261,13 @@ def _request(job_id: str) -> Admission:
         deadline_ms=60_000,
         queue_timeout_ms=3_000,
     )
+
+
+def test_a_call_run_after_its_client_gave_up_leaves_nothing_behind(desk: Desk):
+    desk.grant(1_000)
+
+    told = desk.admit(latest_ms=1)
+
+    assert isinstance(told, Late)
+    assert untouched(desk)
+    assert desk.admit(latest_ms=told.now_ms + 60_000) == Admitted()

@@ -1,0 +1,503 @@
+"""The OpenAI dialect: what is sent, and everything that may come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing.errors import (
+    UpstreamDenied,
+    UpstreamDown,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamRejected,
+)
+from routing.usage import MAX_TOKENS, Usage, bounded, usage_of
+from routing.wire.chat import parse_chat
+from routing.wire.events import Broken, Delta, End, Finish, Used
+from workers.dialects.openai import RAW_MAX_CHARS, OpenAIDialect, loads
+
+DIALECT = OpenAIDialect()
+MESSAGES = [{"role": "user", "content": "Hi"}]
+NOW_MS = 1_764_806_400_000
+
+
+def sent(endpoint: Any, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+    request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES} | fields))
+    body: dict[str, Any] = orjson.loads(DIALECT.encode(request, endpoint, "k", stream=stream).body)
+    return body
+
+
+def decoded(chunk: Any) -> list[Any]:
+    data = chunk if isinstance(chunk, bytes) else orjson.dumps(chunk)
+    return list(DIALECT.decoder().decode(data))
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0} | fields]}
+
+
+# encode
+
+
+def test_the_request_goes_to_the_providers_own_model_with_its_key(endpoint):
+    request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES}))
+
+    upstream = DIALECT.encode(request, endpoint(), "secret", stream=True)
+
+    assert upstream.url == "https://acme.test/v1/chat/completions"
+    assert upstream.headers["authorization"] == "Bearer secret"
+    assert upstream.headers["accept"] == "text/event-stream"
+    assert orjson.loads(upstream.body) == {
+        "model": "m-1",
+        "messages": MESSAGES,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_an_endpoint_without_a_key_gets_no_header(endpoint):
+    request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES}))
+
+    assert "authorization" not in DIALECT.encode(request, endpoint(), "", stream=False).headers
+
+
+def test_a_bare_prompt_goes_to_completions(endpoint):
+    request = parse_chat(b'{"model":"a/m","prompt":"Once"}')
+
+    upstream = DIALECT.encode(request, endpoint(), "", stream=False)
+
+    assert upstream.url.endswith("/v1/completions")
+    assert orjson.loads(upstream.body) == {"model": "m-1", "prompt": "Once"}
+
+
+def test_parameters_the_endpoint_does_not_list_are_left_out(endpoint):
+    body = sent(
+        endpoint(),
+        temperature=0.5,
+        top_p=0.9,
+        seed=7,
+        logprobs=True,
+        top_logprobs=2,
+        parallel_tool_calls=False,
+        stop=["x"],
+    )
+
+    assert body == {
+        "model": "m-1",
+        "messages": MESSAGES,
+        "temperature": 0.5,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "parallel_tool_calls": False,
+        "stop": ["x"],
+    }
+
+
+def test_what_is_for_the_router_never_leaves_it(endpoint):
+    body = sent(
+        endpoint(),
+        models=["b/n"],
+        provider={"sort": "price"},
+        route="fallback",
+        transforms=["middle-out"],
+        usage={"include": True},
+        user="ada",
+        session_id="s",
+        metadata={"a": "b"},
+        trace={"a": 1},
+        plugins=[{"id": "web"}],
+        debug={"echo_upstream_body": True},
+    )
+
+    assert body == {"model": "m-1", "messages": MESSAGES}
+
+
+def test_unknown_fields_pass_unless_the_provider_is_strict(endpoint):
+    strict = endpoint(provider={"quirks": frozenset({"strict_fields"})})
+
+    assert sent(endpoint(), chat_template_kwargs={"a": 1})["chat_template_kwargs"] == {"a": 1}
+    assert "chat_template_kwargs" not in sent(strict, chat_template_kwargs={"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("quirks", "fields", "expected"),
+    [
+        pytest.param(set(), {"max_tokens": 50}, {"max_tokens": 50}, id="old name"),
+        pytest.param(set(), {"max_completion_tokens": 50}, {"max_tokens": 50}, id="new name"),
+        pytest.param(set(), {"max_tokens": 5_000}, {"max_tokens": 1_000}, id="capped"),
+        pytest.param(set(), {}, {}, id="no limit"),
+        pytest.param(
+            {"max_completion_tokens"}, {"max_tokens": 50}, {"max_completion_tokens": 50}, id="quirk"
+        ),
+    ],
+)
+def test_the_limit_goes_by_the_name_the_provider_knows(endpoint, quirks, fields, expected):
+    body = sent(endpoint(provider={"quirks": frozenset(quirks)}), **fields)
+
+    assert {name: value for name, value in body.items() if name.startswith("max_")} == expected
+
+
+def test_a_provider_that_sends_usage_unasked_is_not_asked(endpoint):
+    body = sent(endpoint(provider={"quirks": frozenset({"usage_always"})}), stream=True)
+
+    assert body["stream"] is True
+    assert "stream_options" not in body
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"reasoning": {"effort": "high"}}, "high"),
+        ({"reasoning": {"enabled": True}}, "medium"),
+        ({"reasoning_effort": "low"}, "low"),
+        ({"reasoning": {"enabled": False}}, None),
+        ({"reasoning": {"exclude": True}, "reasoning_effort": "low"}, "low"),
+        ({}, None),
+    ],
+)
+def test_how_much_to_think(endpoint, fields: dict[str, Any], expected: str | None):
+    assert sent(endpoint(), **fields).get("reasoning_effort") == expected
+
+
+def test_effort_is_not_sent_where_it_is_not_known(endpoint):
+    for place in (
+        endpoint(supported_parameters=frozenset()),
+        endpoint(provider={"quirks": frozenset({"no_reasoning_effort"})}),
+    ):
+        assert "reasoning_effort" not in sent(place, reasoning_effort="low")
+
+
+# decode: streams
+
+
+@pytest.mark.parametrize(
+    ("chunk", "events"),
+    [
+        pytest.param(b"[DONE]", [End()], id="end mark"),
+        pytest.param(choice(delta={"content": "Hi"}), [Delta(0, "Hi")], id="text"),
+        pytest.param(choice(delta={"role": "assistant", "content": ""}), [], id="bare role"),
+        pytest.param(choice(delta={"content": None}), [], id="null content"),
+        pytest.param(choice(delta={}), [], id="empty delta"),
+        pytest.param(choice(text="Once"), [Delta(0, "Once")], id="legacy completions"),
+        pytest.param(choice(delta={"reasoning": "hm"}), [Delta(0, "", "hm")], id="reasoning"),
+        pytest.param(
+            choice(delta={"reasoning_content": "hm"}), [Delta(0, "", "hm")], id="reasoning_content"
+        ),
+        pytest.param(
+            choice(
+                delta={
+                    "content": [
+                        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                        {"type": "text", "text": "so"},
+                        {"type": "reference", "ids": [1]},
+                        "odd",
+                    ]
+                }
+            ),
+            [Delta(0, "so", "hm")],
+            id="Mistral's parts",
+        ),
+        pytest.param(
+            choice(delta={"tool_calls": [{"index": 0, "id": "c"}]}),
+            [Delta(0, "", None, {"tool_calls": [{"index": 0, "id": "c"}]})],
+            id="a tool call",
+        ),
+        pytest.param(
+            choice(delta={"content": "x"}, logprobs={"content": []}),
+            [Delta(0, "x", None, None, {"content": []})],
+            id="log probabilities",
+        ),
+        pytest.param(
+            choice(delta={}, finish_reason="stop"), [Finish(0, "stop", "stop")], id="finish"
+        ),
+        pytest.param(
+            choice(delta={"content": "x"}, finish_reason="max_tokens"),
+            [Delta(0, "x"), Finish(0, "length", "max_tokens")],
+            id="text and finish",
+        ),
+        pytest.param(
+            choice(delta={}, finish_reason="eos"), [Finish(0, "stop", "eos")], id="another name"
+        ),
+        pytest.param(
+            choice(delta={}, finish_reason="whim"), [Finish(0, "stop", "whim")], id="unknown finish"
+        ),
+        pytest.param(choice(delta={}, finish_reason=None), [], id="null finish"),
+        pytest.param(
+            choice(delta={}, finish_reason=7), [Finish(0, None, None)], id="finish as a number"
+        ),
+        pytest.param(
+            {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+            [Used(Usage(prompt_tokens=3, completion_tokens=2))],
+            id="usage",
+        ),
+        pytest.param(
+            {"choices": [], "x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}},
+            [Used(Usage(prompt_tokens=3, completion_tokens=2))],
+            id="Groq's usage",
+        ),
+        pytest.param({"choices": [], "x_groq": "odd"}, [], id="Groq's field as text"),
+        pytest.param({"choices": [], "usage": "odd"}, [], id="usage as text"),
+        pytest.param({"choices": None}, [], id="null choices"),
+        pytest.param({"choices": 5}, [], id="choices as a number"),
+        pytest.param({"choices": {"a": 1}}, [], id="choices as an object"),
+        pytest.param({"choices": [None, 1, "x", []]}, [], id="odd choices"),
+        pytest.param({"object": "ping"}, [], id="something else"),
+        pytest.param(
+            {"choices": [{"index": "odd", "delta": {"content": "x"}}]}, [Delta(0, "x")], id="index"
+        ),
+        pytest.param(choice(delta="odd"), [], id="delta as text"),
+        pytest.param(choice(delta={"content": 5}), [], id="content as a number"),
+    ],
+)
+def test_chunks_as_providers_send_them(chunk: Any, events: list[Any]):
+    assert decoded(chunk) == events
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"null", b"5", b'"x"', b"[1]", b"<html>", b'{"a":NaN}'])
+def test_a_chunk_nobody_can_read_is_an_error(data: bytes):
+    with pytest.raises(UpstreamDown):
+        decoded(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        pytest.param(b'"a\xffb"', "a\ufffdb", id="invalid UTF-8"),
+        pytest.param(rb'"a\ud83db"', "a\ufffdb", id="lone high surrogate"),
+        pytest.param(rb'"a\ude00b"', "a\ufffdb", id="lone low surrogate"),
+        pytest.param(rb'"\ud83d\ude00 \ud83d"', "\U0001f600 \ufffd", id="a pair stays"),
+        pytest.param(rb'"\uD83D\uD83D\uDE00"', "\ufffd\U0001f600", id="upper case"),
+    ],
+)
+def test_broken_text_is_replaced_and_the_rest_kept(data: bytes, text: str):
+    assert loads(data) == text
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["choices", "delta", "message", "content", "usage", "error", "code", "status", "index",
+             "finish_reason", "x_groq", "prompt_tokens", "thinking", "type", "text", "logprobs"]
+        ),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+))  # fmt: skip
+def test_no_json_of_a_provider_is_a_defect_of_ours(value: Any):
+    data = orjson.dumps(value)
+    for read in (DIALECT.decoder().decode, DIALECT.answer):
+        try:
+            read(data)
+        except UpstreamError as error:
+            assert len(error.raw or "") <= RAW_MAX_CHARS
+    assert isinstance(DIALECT.error(500, {}, data, NOW_MS), UpstreamError)
+
+
+# decode: plain answers
+
+
+def test_a_plain_answer_keeps_what_the_contract_names():
+    answer = DIALECT.answer(
+        orjson.dumps(
+            {
+                "id": "chatcmpl-1",
+                "system_fingerprint": "fp",
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"content": "Hi", "reasoning_content": "hm", "odd": 1},
+                        "finish_reason": "stop",
+                    }
+                ],
+                "usage": {"prompt_tokens": 5, "completion_tokens": 2},
+            }
+        )
+    )
+
+    assert (answer.upstream_id, answer.system_fingerprint) == ("chatcmpl-1", "fp")
+    assert answer.usage == Usage(prompt_tokens=5, completion_tokens=2)
+    assert answer.choices[0].finish == Finish(0, "stop", "stop")
+    assert answer.choices[0].message == {
+        "role": "assistant",
+        "content": "Hi",
+        "refusal": None,
+        "reasoning": "hm",
+    }
+
+
+def test_a_tool_call_has_null_content():
+    calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    body = {"choices": [{"message": {"content": "", "tool_calls": calls}, "finish_reason": None}]}
+
+    answer = DIALECT.answer(orjson.dumps(body))
+
+    assert answer.choices[0].message["content"] is None
+    assert answer.choices[0].message["tool_calls"] == calls
+    assert answer.choices[0].finish == Finish(0, None, None)
+    assert answer.usage is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":{}}', b'{"choices":[7]}', b"<html></html>"],
+)
+def test_an_answer_nobody_can_read_is_an_error(body: bytes):
+    with pytest.raises(UpstreamDown):
+        DIALECT.answer(body)
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param({"code": 429}, UpstreamLimited, id="code 429"),
+        pytest.param({"code": "rate_limit_exceeded"}, UpstreamLimited, id="its word"),
+        pytest.param({"status": 529}, UpstreamLimited, id="overloaded"),
+        pytest.param({"code": 400}, UpstreamRejected, id="code 400"),
+        pytest.param({"type": "invalid_request_error"}, UpstreamRejected, id="its word for that"),
+        pytest.param({"code": 500, "message": "x"}, UpstreamDown, id="code 500"),
+        pytest.param({"message": "x"}, UpstreamDown, id="no code"),
+        pytest.param({"code": None, "status": {"a": 1}}, UpstreamDown, id="odd status"),
+        pytest.param("overloaded", UpstreamDown, id="a string"),
+        pytest.param(["x"], UpstreamDown, id="a list"),
+    ],
+)
+def test_an_error_object_where_an_answer_should_be(error: Any, kind: type[UpstreamError]):
+    body = orjson.dumps({"error": error})
+
+    (event,) = decoded(body)
+    assert isinstance(event, Broken)
+    assert type(event.error) is kind
+    with pytest.raises(kind):
+        DIALECT.answer(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "told"),
+    [
+        pytest.param(400, {"error": {"message": "too long"}}, UpstreamRejected, 400, id="400"),
+        pytest.param(413, {}, UpstreamRejected, 413, id="413"),
+        pytest.param(422, {"detail": "x"}, UpstreamRejected, 422, id="422"),
+        pytest.param(401, {}, UpstreamDenied, 502, id="our key"),
+        pytest.param(402, {}, UpstreamDenied, 502, id="our money"),
+        pytest.param(403, {}, UpstreamDenied, 502, id="our account"),
+        pytest.param(404, {}, UpstreamDown, 502, id="its model is gone"),
+        pytest.param(429, {}, UpstreamLimited, 429, id="429"),
+        pytest.param(
+            429, {"error": {"code": "insufficient_quota"}}, UpstreamDenied, 502, id="our quota"
+        ),
+        pytest.param(529, {}, UpstreamLimited, 529, id="529"),
+        pytest.param(500, {}, UpstreamDown, 502, id="500"),
+        pytest.param(503, {}, UpstreamDown, 502, id="503"),
+        pytest.param(302, {}, UpstreamDown, 502, id="a redirect"),
+    ],
+)
+def test_what_a_status_means(status: int, body: Any, kind: type[UpstreamError], told: int):
+    error = DIALECT.error(status, {"retry-after": "2"}, orjson.dumps(body), NOW_MS)
+
+    assert type(error) is kind
+    assert error.told_status == told
+    assert error.raw == orjson.dumps(body).decode()
+    if kind in (UpstreamLimited, UpstreamDown):
+        assert error.retry_after_ms == 2_000
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"OpenAI says"}}', "OpenAI says"),
+        (b'{"message":"Mistral says"}', "Mistral says"),
+        (b'{"error":"plain"}', "plain"),
+        (b'{"error":{"message":""}}', "Provider returned error"),
+        (b'{"error":{"message":{"odd":1}}}', "Provider returned error"),
+        (b"<html>Bad Request</html>", "Provider returned error"),
+        (b"", "Provider returned error"),
+        (b"[]", "Provider returned error"),
+    ],
+)
+def test_the_callers_mistake_is_told_in_the_providers_words(body: bytes, message: str):
+    assert DIALECT.error(400, {}, body, NOW_MS).message == message
+
+
+def test_a_providers_words_are_bounded():
+    error = DIALECT.error(500, {}, b"\xff" * 100_000, NOW_MS)
+
+    assert error.raw == "\ufffd" * RAW_MAX_CHARS
+
+
+# usage: lies
+
+
+@pytest.mark.parametrize("lie", [
+    None, 5, "x", [], {}, {"completion_tokens": 5}, {"prompt_tokens": None},
+    {"prompt_tokens": -1, "completion_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": -1},
+    {"prompt_tokens": "5", "completion_tokens": 1}, {"prompt_tokens": 5, "completion_tokens": "1"},
+    {"prompt_tokens": True, "completion_tokens": 1}, {"prompt_tokens": 1.5, "completion_tokens": 1},
+    {"prompt_tokens": 1, "completion_tokens": 0.5}, {"prompt_tokens": [], "completion_tokens": 1},
+    {"prompt_tokens": {}, "completion_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": None},
+    {"prompt_tokens": MAX_TOKENS + 1, "completion_tokens": 1},
+    {"prompt_tokens": 1, "completion_tokens": 10**30},
+    {"prompt_tokens": float("inf"), "completion_tokens": 1},
+    {"prompt_tokens": float("nan"), "completion_tokens": 1},
+    {"prompt_tokens": 1e300, "completion_tokens": 1}, {"total_tokens": 5}, {"input_tokens": 5},
+])  # fmt: skip
+def test_totals_that_cannot_be_believed_count_as_no_report(lie: Any):
+    assert usage_of(lie) is None
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 4}}, {"cached_tokens": 4}),
+        ({"prompt_tokens_details": {"cached_tokens": 40}}, {"cached_tokens": 10}),
+        ({"prompt_tokens_details": {"cached_tokens": -4}}, {}),
+        ({"prompt_tokens_details": {"cached_tokens": "4"}}, {}),
+        ({"prompt_tokens_details": "odd"}, {}),
+        ({"prompt_tokens_details": None}, {}),
+        ({"prompt_cache_hit_tokens": 3}, {"cached_tokens": 3}),
+        (
+            {"prompt_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 8}},
+            {"cached_tokens": 8, "cache_write_tokens": 2},
+        ),
+        ({"completion_tokens_details": {"reasoning_tokens": 3}}, {"reasoning_tokens": 3}),
+        ({"completion_tokens_details": {"reasoning_tokens": 99}}, {"reasoning_tokens": 5}),
+        ({"completion_tokens_details": {"reasoning_tokens": None}}, {}),
+        ({"completion_tokens_details": [1]}, {}),
+        ({"total_tokens": 10**12, "cost": -5}, {}),
+    ],
+)
+def test_a_detail_is_never_more_than_its_total(details: dict[str, Any], expected: dict[str, int]):
+    raw = {"prompt_tokens": 10, "completion_tokens": 5.0} | details
+
+    assert usage_of(raw) == Usage(prompt_tokens=10, completion_tokens=5, **expected)
+
+
+def test_what_cannot_have_been_used_is_clamped_and_flagged():
+    reported = Usage(
+        prompt_tokens=1_000,
+        completion_tokens=900,
+        cached_tokens=990,
+        cache_write_tokens=10,
+        reasoning_tokens=800,
+        flags=("seen",),
+    )
+
+    assert bounded(reported, 1_000, 900) == reported
+    assert bounded(reported, 100, 50) == Usage(
+        prompt_tokens=100,
+        completion_tokens=50,
+        cached_tokens=100,
+        cache_write_tokens=0,
+        reasoning_tokens=50,
+        flags=("seen", "prompt_tokens_clamped", "completion_tokens_clamped"),
+    )
