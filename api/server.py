@@ -18,7 +18,6 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from api.app import EXTENSION, Parts
 
-
 #: What was malformed is shown, but a header may be long.
 MESSAGE_MAX = 300
 _STATUSES = {

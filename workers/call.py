@@ -6,7 +6,9 @@ Raises only the tree's `UpstreamError`s, and `Interrupted` when this process was
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
@@ -238,6 +240,8 @@ class Call:
         """The part of a delta the caller wants to see; all of it is counted."""
         if delta.content:
             self.tally.texts.append(delta.content)
+        if delta.extra:
+            self.tally.texts += called(delta.extra)
         if delta.reasoning:
             self.tally.texts.append(delta.reasoning)
             if self.request.hides_reasoning:
@@ -265,3 +269,15 @@ class Call:
     def _let_go(self, exchange: Exchange) -> None:
         self.held.exchange = None
         exchange.settle()
+
+
+def called(message: Mapping[str, Any] | None) -> list[str]:
+    """The names and arguments of tool calls in a message or a delta: the model wrote them too."""
+    calls = (message or {}).get("tool_calls")
+    functions = [
+        call["function"]
+        for call in (calls if isinstance(calls, list) else ())
+        if isinstance(call, dict) and isinstance(call.get("function"), dict)
+    ]
+    texts = [function.get(name) for function in functions for name in ("name", "arguments")]
+    return [text for text in texts if isinstance(text, str)]

@@ -1,7 +1,8 @@
-"""Frames out, coalesced: a stream's first piece at once, then a frame per 20 ms or 2 KB.
+"""Frames out, coalesced: a stream's first piece at once, then at most one trip per 20 ms or 2 KB.
 
-One greenlet per process sends the due frames of all streams in one round trip, and while it waits
-for Redis the next batch gathers: the busier the process, the cheaper each frame.
+One greenlet per process sends what all streams have in one round trip. A first piece or a large one
+goes at once and takes the others along; otherwise a trip follows the one before by 20 ms, so a
+piece waits only when the process is busy, and the busier it is the cheaper each frame.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from routing.errors import Unavailable
 from routing.store.jobs import Jobs, State
 from routing.wire.frames import Frame, Kind
 
-#: Shortest time between two frames of one stream: below what a reader perceives as stutter.
+#: Shortest time between two trips: below what a reader perceives as stutter.
 FLUSH_EVERY_S = 0.020
 #: A frame this large goes at once.
 FLUSH_BYTES = 2_048
 #: Frames in one round trip; a bound on how long one script may block Redis.
-BATCH_MAX = 64
+BATCH_MAX = 128
 #: How long frames are kept while Redis is away; then the streams are given up and end in an error.
 REDIS_PATIENCE_S = 10.0
 RETRY_PAUSE_S = 0.1
@@ -30,7 +31,7 @@ class Stream:
     """One job's frames under one epoch. Written by its attempt, flushed by the emitter."""
 
     __slots__ = (
-        "_emitter", "epoch", "fenced", "flushed_at", "front_door", "idle", "job_id", "pending",
+        "_emitter", "epoch", "fenced", "front_door", "idle", "job_id", "pending",
         "pending_bytes", "queued", "seq",
     )  # fmt: skip
 
@@ -42,7 +43,6 @@ class Stream:
         self.seq = 0
         self.pending: list[bytes] = []
         self.pending_bytes = 0
-        self.flushed_at = 0.0
         self.queued = False
         self.fenced = False
         self.idle = Event()
@@ -74,6 +74,7 @@ class Emitter:
         self._jobs = jobs
         self._on_batch = on_batch
         self._due: list[Stream] = []
+        self._next_trip_s = 0.0
         self._wake = Event()
 
     def open(self, job_id: str, epoch: int, front_door: str) -> Stream:
@@ -81,13 +82,13 @@ class Emitter:
         return Stream(self, job_id, epoch, front_door)
 
     def schedule(self, stream: Stream) -> None:
-        """Have a stream's pending bytes sent, now or when its pause is over."""
+        """Have pending bytes sent with the next trip; a first or large piece makes one."""
         if not stream.queued:
             stream.queued = True
             self._due.append(stream)
-            self._wake.set()
-        elif stream.pending_bytes >= FLUSH_BYTES:
-            self._wake.set()
+        if stream.seq == 0 or stream.pending_bytes >= FLUSH_BYTES:
+            self._next_trip_s = 0.0
+        self._wake.set()
 
     def finish(self, stream: Stream, frame: Frame, state: State, charge: bytes) -> str:
         """End a job with its last frame: `ok`, `fenced` or `already`.
@@ -113,35 +114,29 @@ class Emitter:
     def run(self) -> None:
         """The emitter's greenlet; never returns."""
         while True:
-            batch, pause_s = self._take(time.monotonic())
-            if batch:
-                self._send(batch)
-                continue
             self._wake.clear()
             if not self._due:
                 self._wake.wait()
-            else:
+            elif (pause_s := self._next_trip_s - time.monotonic()) > 0:
                 self._wake.wait(pause_s)
+            else:
+                self._next_trip_s = time.monotonic() + FLUSH_EVERY_S
+                batch = self._take()
+                if batch:
+                    self._send(batch)
 
-    def _take(self, now: float) -> tuple[list[tuple[Stream, Frame]], float]:
-        """Frames that are due, and how long until the next is."""
-        batch: list[tuple[Stream, Frame]] = []
-        later: list[Stream] = []
-        pause_s = FLUSH_EVERY_S
-        for stream in self._due:
-            wait_s = stream.flushed_at + FLUSH_EVERY_S - now
-            if len(batch) >= BATCH_MAX or (wait_s > 0 and stream.pending_bytes < FLUSH_BYTES):
-                later.append(stream)
-                pause_s = min(pause_s, max(wait_s, 0.0))
-                continue
+    def _take(self) -> list[tuple[Stream, Frame]]:
+        """One frame of each stream that has something, oldest first, up to the bound."""
+        due, self._due = self._due[:BATCH_MAX], self._due[BATCH_MAX:]
+        if self._due:
+            self._next_trip_s = 0.0
+        batch = []
+        for stream in due:
             stream.queued = False
-            if not stream.pending or stream.fenced:
-                continue
-            stream.flushed_at = now
-            stream.idle.clear()
-            batch.append((stream, stream.next_frame(Kind.DATA)))
-        self._due = later
-        return batch, pause_s
+            if stream.pending and not stream.fenced:
+                stream.idle.clear()
+                batch.append((stream, stream.next_frame(Kind.DATA)))
+        return batch
 
     def _send(self, batch: list[tuple[Stream, Frame]]) -> None:
         self._on_batch(len(batch))

@@ -19,7 +19,7 @@ from routing.wire.events import Answer, Finish
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import AttemptRecord, Charge, JobSpec, Outcome, PlanEntry
 from routing.wire.render import Renderer, renderer
-from workers.call import Tally
+from workers.call import Tally, called
 from workers.emitter import Stream
 from workers.held import Held
 from workers.runtime import Runtime
@@ -50,6 +50,8 @@ class Ending:
             for choice in answer.choices
             for name in ("content", "reasoning")
         ]
+        for choice in answer.choices:
+            texts += called(choice.message)
         usage = self._usage(tally.usage, texts)
         outcome: Outcome = "done"
         charge = self._charge(entry, endpoint, tally, usage, finish, outcome, answer.upstream_id)

@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 from billing.db import open_ledger
 from billing.schema import check as check_schema
 from routing import log as logs
+from routing import tokens
 from routing.catalog.live import LiveCatalog
 from routing.clock import SystemClock
 from routing.errors import Unavailable
@@ -109,6 +110,7 @@ class Lifecycle:
             self._process.sweeper = self._make_sweeper()
 
     def _runtime(self, *, batch: bool) -> Runtime:
+        tokens.load()
         redis = connect(self._settings.redis_url, "worker")
         jobs = Jobs(redis, Mux(self._settings.redis_url, "worker-scripts"))
         metrics = WorkerMetrics(REGISTRY)

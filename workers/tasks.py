@@ -16,7 +16,8 @@ log = structlog.get_logger("pointsman.tasks")
 def register(celery: Celery, process: Process) -> None:
     """Add our tasks to an application; they find their runtime in `process`."""
 
-    @celery.task(name=ATTEMPT_TASK, ignore_result=True)
+    # Heartbeats keep the event dispatcher on; without this every task would still ask it.
+    @celery.task(name=ATTEMPT_TASK, ignore_result=True, send_events=False)
     def run_attempt(job_id: str) -> None:
         try:
             attempt.run(process.runtime, job_id)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections import deque
 from typing import Any
 
@@ -93,13 +92,12 @@ class RawConnection:
 class _Slot:
     """One command under way: who waits for it, and what came."""
 
-    __slots__ = ("greenlet", "ready", "reply", "since_s")
+    __slots__ = ("greenlet", "ready", "reply")
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self) -> None:
         self.greenlet: Any = None
         self.ready = False
         self.reply: Any = None
-        self.since_s = now_s
 
     def wait(self) -> Any:
         if not self.ready:
@@ -146,7 +144,7 @@ class Mux:
         """
         if self._connection is None:
             self._connect()
-        slot = _Slot(time.monotonic())
+        slot = _Slot()
         self._waiting.append(slot)
         self._outgoing.append(pack(*command))
         if not self._flushing:
@@ -188,9 +186,15 @@ class Mux:
             self._break(connection, error)
 
     def _watch(self, connection: RawConnection) -> None:
+        # Looks are counted, not seconds: when this process is late itself, under a crowd, replies
+        # wait unread, and each look is followed by a turn of the loop that reads them.
+        oldest, looks = None, 0
         while connection is self._connection:
             gevent.sleep(WATCH_EVERY_S)
-            if self._waiting and time.monotonic() - self._waiting[0].since_s > self._timeout_s:
+            head = self._waiting[0] if self._waiting else None
+            looks = looks + 1 if head is oldest else 1
+            oldest = head
+            if head is not None and looks * WATCH_EVERY_S >= self._timeout_s:
                 self._break(connection, RedisTimeoutError("Redis took too long"))
 
     def _break(self, connection: RawConnection | None, error: Exception) -> None:

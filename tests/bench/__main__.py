@@ -87,6 +87,7 @@ def _facts(options: argparse.Namespace) -> dict[str, str]:
         "Date": time.strftime("%Y-%m-%d", time.gmtime()),
         "Python": platform.python_version(),
         "Pointsman": version("pointsman"),
+        "Seconds per cell": f"{options.seconds:g}",
     }
     if "litellm" in options.systems:
         if systems.litellm_version(options.litellm_venv) is None:

@@ -35,6 +35,8 @@ CPU_STREAM: Final = (1 / 10, 1 / 15)
 FIRST_BYTE: Final = (1 / 3, 1 / 5)
 #: Latency is judged where no queue is the whole of it; 200 clients wait for a core.
 FIRST_BYTE_CLIENTS_MAX: Final = 32
+#: Cores kept busy by others, above which a comparison is marked.
+OTHERS_MAX: Final = 0.25
 #: Less than a timer tick above the simulator: a ratio of it would be noise.
 ADDED_MIN_MS: Final = 0.05
 
@@ -102,7 +104,10 @@ class Table:
         def row(figure: str, pair: tuple[float, float], verdict: str) -> tuple[str, ...]:
             ratio = pair[0] / pair[1] if pair[1] > 0 else float("nan")
             texts = (f"{pair[0]:.2f}", f"{pair[1]:.2f}", f"{ratio:.3f}")
-            return (ours.kind, str(ours.clients), figure, *texts, verdict)
+            mark = " (others were busy)" if noisy else ""
+            return (ours.kind, str(ours.clients), figure, *texts, verdict + mark)
+
+        noisy = max(ours.others_cores, theirs.others_cores) > OTHERS_MAX
 
         cpu = (ours.cpu_all_ms, theirs.cpu_all_ms)
         yield row("CPU ms", cpu, _verdict(cpu, CPU_PLAIN if ours.kind == "plain" else CPU_STREAM))

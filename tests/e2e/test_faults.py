@@ -403,3 +403,20 @@ def test_usage_that_cannot_be_is_counted_by_us_and_flagged(system, slug, streame
     found = assert_charged(system, generation_id, usage)
     assert found.flags
     assert found.cost_nano <= found.hold_nano
+
+
+def test_tool_calls_are_counted_too_where_the_provider_counts_nothing(system):
+    tool = {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+    fields = {
+        "only": ["uncounted"],
+        "tools": [{"type": "function", "function": tool}],
+        "tool_choice": "required",
+    }
+
+    stream = system.stream(**fields)
+    answer = system.ask(**fields)
+
+    assert stream.finish_reasons == ["tool_calls"]
+    for usage in (stream.usage, answer.json()["usage"]):
+        assert usage["completion_tokens"] > 0
+    assert_charged(system, stream.generation_id, stream.usage)

@@ -102,7 +102,6 @@ def test_a_thousand_at_once_on_a_key_worth_ten_admits_ten(either):
 
     # Then: ten are let in, the others are told why, and only ten calls were made.
     statuses = [status for status, _ in told]
-
     assert Counter(statuses) == {200: WORTH, 402: CROWD - WORTH}, set(told)
     assert held_nano == WORTH * hold_nano
     assert [call["provider"] for call in calls] == ["good"] + ["endless"] * WORTH
@@ -152,13 +151,14 @@ def test_key_with_nothing_left_of_its_limit_is_403(system):
 
 
 def test_limit_of_a_key_shrinks_with_what_it_spends(system):
-    hold_nano = hold_of(system, question(only=["good"]))
+    fields = {"only": ["good"], "marker": new_marker()}
+    hold_nano = hold_of(system, question(**fields))
     key = system.cluster.new_key(limit_usd=hold_nano / NANO)
 
-    first = system.ask(only=["good"], headers=key.headers)
+    first = system.ask(headers=key.headers, **fields)
     system.settled(first.json()["id"])
     wait_until(
-        lambda: system.ask(only=["good"], headers=key.headers).status_code == 402,
+        lambda: system.ask(headers=key.headers, **fields).status_code == 402,
         5,
         "the key's limit",
     )

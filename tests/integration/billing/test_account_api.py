@@ -38,7 +38,7 @@ BUDGET = {
     "spend_usd": 0.0002,
     "remaining_usd": 0.0008,
     "reset_interval": "daily",
-    "resets_at": "2025-12-02T00:00:00.000Z",
+    "resets_at": "2025-12-05T00:00:00.000Z",
 }
 
 

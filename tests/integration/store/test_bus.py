@@ -96,7 +96,7 @@ def it_says_that_it_lives(url: str) -> None:
 
 
 def without_redis_it_does_not_start(url: str) -> None:
-    door = FrontDoor("unix:///nowhere/redis.sock", "web1", spawn=gevent.spawn)
+    door = FrontDoor(f"{url}.nowhere", "web1", spawn=gevent.spawn)
 
     with pytest.raises(Unavailable):
         door.start(timeout_s=0.2)
@@ -121,8 +121,9 @@ def one_connection_serves_many_greenlets_in_order(url: str) -> None:
 def an_error_reply_is_for_its_own_command_only(url: str) -> None:
     mux = Mux(url, "mux")
     mux.execute_command("SET", "text", "x")
-    bad, good = gevent.spawn(mux.execute_command, "INCR", "text"), gevent.spawn(
-        mux.execute_command, "GET", "text"
+    bad, good = (
+        gevent.spawn(mux.execute_command, "INCR", "text"),
+        gevent.spawn(mux.execute_command, "GET", "text"),
     )
     gevent.joinall([bad, good], timeout=PATIENCE_S)
 

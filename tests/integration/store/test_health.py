@@ -99,6 +99,7 @@ def test_nothing_is_kept_for_ever(store: Store):
 
 @pytest.fixture
 def health(fake_redis, fake_time: FakeTime) -> Health:
+    assert Store(fake_redis, real=False).now_ms() == fake_time.now_ms
     return Health(fake_redis)
 
 

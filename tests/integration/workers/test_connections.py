@@ -154,7 +154,9 @@ def test_a_connection_whose_answer_ended_is_used_again(pool: ConnectionPool, ser
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", id="1.1"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", id="1.1"
+        ),
         pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", id="1.0"),
     ],
 )
@@ -253,7 +255,9 @@ def test_a_compressed_body_is_read_however_it_is_cut(
 ):
     text = b"".join(b"%d," % (number * 7919 % 104_729) for number in range(2_000))
     packed = gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n"
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n"
+    )
 
     def script(connection: socket.socket) -> None:
         connection.sendall(head.encode())
@@ -273,7 +277,8 @@ def test_a_body_over_the_bound_is_refused(
     bomb = gzip.compress(b"0" * 1_000_000)
     server.answers(
         b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1_001,
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+        + bomb,
     )
 
     for _ in range(2):

@@ -11,9 +11,9 @@ import pytest
 from gevent.event import Event
 
 from routing.errors import Unavailable
+from routing.wire.frames import Frame, Kind
 from workers import emitter as module
 from workers.emitter import FLUSH_BYTES, FLUSH_EVERY_S, Emitter
-from routing.wire.frames import Frame, Kind
 
 PATIENCE_S = 5
 
@@ -189,7 +189,9 @@ def test_redis_away_and_back_loses_nothing(jobs: FakeJobs, emitter: Emitter, mon
     assert emitter.finish(stream, last, "done", b"c") == "ok"
 
 
-def test_redis_away_for_too_long_gives_the_streams_up(jobs: FakeJobs, emitter: Emitter, monkeypatch):
+def test_redis_away_for_too_long_gives_the_streams_up(
+    jobs: FakeJobs, emitter: Emitter, monkeypatch
+):
     monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.001)
     monkeypatch.setattr(module, "REDIS_PATIENCE_S", 0.01)
     jobs.failures = 10**9

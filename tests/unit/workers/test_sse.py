@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_forms_that_occur_on_the_wire(raw: bytes, events: list[bytes]):
 )  # fmt: skip
 def test_the_events_do_not_depend_on_how_the_bytes_were_cut(raw: bytes, cuts: list[int]):
     places = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    chunks = [raw[start:end] for start, end in zip(places, places[1:], strict=False)]
+    chunks = [raw[start:end] for start, end in pairwise(places)]
 
     assert read(*chunks) == read(raw)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from routing.errors import (
     UpstreamLimited,
     UpstreamRejected,
 )
-from routing.usage import MAX_TOKENS, Usage, bounded, usage_of
+from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
 from workers.dialects.openai import RAW_MAX_CHARS, OpenAIDialect, loads
@@ -172,7 +173,7 @@ def test_effort_is_not_sent_where_it_is_not_known(endpoint):
         assert "reasoning_effort" not in sent(place, reasoning_effort="low")
 
 
-# decode: streams
+# what comes back as a stream
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,9 @@ def test_chunks_as_providers_send_them(chunk: Any, events: list[Any]):
     assert decoded(chunk) == events
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"null", b"5", b'"x"', b"[1]", b"<html>", b'{"a":NaN}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"null", b"5", b'"x"', b"[1]", b"<html>", b'{"a":NaN}']
+)
 def test_a_chunk_nobody_can_read_is_an_error(data: bytes):
     with pytest.raises(UpstreamDown):
         decoded(data)
@@ -294,14 +297,12 @@ def test_broken_text_is_replaced_and_the_rest_kept(data: bytes, text: str):
 def test_no_json_of_a_provider_is_a_defect_of_ours(value: Any):
     data = orjson.dumps(value)
     for read in (DIALECT.decoder().decode, DIALECT.answer):
-        try:
+        with suppress(UpstreamError):
             read(data)
-        except UpstreamError as error:
-            assert len(error.raw or "") <= RAW_MAX_CHARS
     assert isinstance(DIALECT.error(500, {}, data, NOW_MS), UpstreamError)
 
 
-# decode: plain answers
+# what comes back whole
 
 
 def test_a_plain_answer_keeps_what_the_contract_names():
@@ -433,71 +434,3 @@ def test_a_providers_words_are_bounded():
     error = DIALECT.error(500, {}, b"\xff" * 100_000, NOW_MS)
 
     assert error.raw == "\ufffd" * RAW_MAX_CHARS
-
-
-# usage: lies
-
-
-@pytest.mark.parametrize("lie", [
-    None, 5, "x", [], {}, {"completion_tokens": 5}, {"prompt_tokens": None},
-    {"prompt_tokens": -1, "completion_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": -1},
-    {"prompt_tokens": "5", "completion_tokens": 1}, {"prompt_tokens": 5, "completion_tokens": "1"},
-    {"prompt_tokens": True, "completion_tokens": 1}, {"prompt_tokens": 1.5, "completion_tokens": 1},
-    {"prompt_tokens": 1, "completion_tokens": 0.5}, {"prompt_tokens": [], "completion_tokens": 1},
-    {"prompt_tokens": {}, "completion_tokens": 1}, {"prompt_tokens": 1, "completion_tokens": None},
-    {"prompt_tokens": MAX_TOKENS + 1, "completion_tokens": 1},
-    {"prompt_tokens": 1, "completion_tokens": 10**30},
-    {"prompt_tokens": float("inf"), "completion_tokens": 1},
-    {"prompt_tokens": float("nan"), "completion_tokens": 1},
-    {"prompt_tokens": 1e300, "completion_tokens": 1}, {"total_tokens": 5}, {"input_tokens": 5},
-])  # fmt: skip
-def test_totals_that_cannot_be_believed_count_as_no_report(lie: Any):
-    assert usage_of(lie) is None
-
-
-@pytest.mark.parametrize(
-    ("details", "expected"),
-    [
-        ({"prompt_tokens_details": {"cached_tokens": 4}}, {"cached_tokens": 4}),
-        ({"prompt_tokens_details": {"cached_tokens": 40}}, {"cached_tokens": 10}),
-        ({"prompt_tokens_details": {"cached_tokens": -4}}, {}),
-        ({"prompt_tokens_details": {"cached_tokens": "4"}}, {}),
-        ({"prompt_tokens_details": "odd"}, {}),
-        ({"prompt_tokens_details": None}, {}),
-        ({"prompt_cache_hit_tokens": 3}, {"cached_tokens": 3}),
-        (
-            {"prompt_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 8}},
-            {"cached_tokens": 8, "cache_write_tokens": 2},
-        ),
-        ({"completion_tokens_details": {"reasoning_tokens": 3}}, {"reasoning_tokens": 3}),
-        ({"completion_tokens_details": {"reasoning_tokens": 99}}, {"reasoning_tokens": 5}),
-        ({"completion_tokens_details": {"reasoning_tokens": None}}, {}),
-        ({"completion_tokens_details": [1]}, {}),
-        ({"total_tokens": 10**12, "cost": -5}, {}),
-    ],
-)
-def test_a_detail_is_never_more_than_its_total(details: dict[str, Any], expected: dict[str, int]):
-    raw = {"prompt_tokens": 10, "completion_tokens": 5.0} | details
-
-    assert usage_of(raw) == Usage(prompt_tokens=10, completion_tokens=5, **expected)
-
-
-def test_what_cannot_have_been_used_is_clamped_and_flagged():
-    reported = Usage(
-        prompt_tokens=1_000,
-        completion_tokens=900,
-        cached_tokens=990,
-        cache_write_tokens=10,
-        reasoning_tokens=800,
-        flags=("seen",),
-    )
-
-    assert bounded(reported, 1_000, 900) == reported
-    assert bounded(reported, 100, 50) == Usage(
-        prompt_tokens=100,
-        completion_tokens=50,
-        cached_tokens=100,
-        cache_write_tokens=0,
-        reasoning_tokens=50,
-        flags=("seen", "prompt_tokens_clamped", "completion_tokens_clamped"),
-    )

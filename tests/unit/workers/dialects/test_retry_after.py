@@ -50,7 +50,8 @@ def test_hints_as_providers_send_them(headers: dict[str, str], expected: int | N
 
 @given(
     st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens"]),
-    st.text(max_size=40) | st.from_regex(r"\w{3}, \d{1,9} Dec \d{1,9} \d\d:\d\d:\d\d [A-Z+0-9]{1,9}"),
+    st.text(max_size=40)
+    | st.from_regex(r"\w{3}, \d{1,9} Dec \d{1,9} \d\d:\d\d:\d\d [A-Z+0-9]{1,9}"),
 )
 def test_whatever_a_header_holds_the_wait_is_within_bounds(name: str, text: str):
     wait_ms = retry_after_ms({name: text}, NOW_MS)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from routing.catalog.shapes import Price
+from routing.usage import Usage
+from routing.wire.account import KeyRecord
+from routing.wire.job import Caller, Charge, JobSpec, PlanEntry
+from tests.fixtures.charges import charge
+
+PRICE = Price(
+    from_ms=1,
+    prompt_pico=2,
+    completion_pico=3,
+    request_pico=4,
+    image_pico=5,
+    cache_read_pico=6,
+    cache_write_pico=None,
+    reasoning_pico=8,
+)
+SPEC = JobSpec(
+    generation_id="gen-1",
+    api="completions",
+    stream=True,
+    created_ms=5,
+    caller=Caller(
+        account_id="ada",
+        key_hash="h",
+        request_id="r",
+        app_url="https://app.test",
+        app_title="Zażółć",
+        user=None,
+    ),
+    entries=(PlanEntry(endpoint_id="a:m", model_id="m", pool="a", price=PRICE),),
+    allow_fallbacks=False,
+    prompt_tokens_max=6,
+    completion_tokens_max=7,
+    hold_nano=9_000_000_000_000_000,
+)
+CHARGE = charge(account_id="ada", key_hash="h")
+
+
+def test_a_job_reads_back_as_it_was_written():
+    assert JobSpec.from_json(SPEC.to_json()) == SPEC
+
+
+def test_a_charge_reads_back_as_it_was_written():
+    full = replace(
+        CHARGE,
+        price=PRICE,
+        usage=Usage(
+            prompt_tokens=1,
+            completion_tokens=2,
+            cached_tokens=3,
+            cache_write_tokens=4,
+            reasoning_tokens=5,
+            images=6,
+            estimated=True,
+            flags=("a", "b"),
+        ),
+    )
+
+    assert Charge.from_json(full.to_json()) == full
+
+
+@pytest.mark.parametrize("read", [JobSpec.from_json, Charge.from_json], ids=["job", "charge"])
+def test_another_version_is_refused(read: Any):
+    with pytest.raises(ValueError, match="version 9"):
+        read(b'{"v":9}')
+
+
+@pytest.mark.parametrize(
+    ("changes", "insured"),
+    [
+        ({}, False),
+        ({"outcome": "failed"}, True),
+        ({"finish_reason": "error"}, True),
+        ({"finish_reason": None}, False),
+        ({"usage": Usage(prompt_tokens=5)}, False),
+        ({"usage": Usage(prompt_tokens=5), "finish_reason": None}, True),
+        ({"usage": Usage(prompt_tokens=5), "finish_reason": None, "outcome": "cancelled"}, False),
+    ],
+)
+def test_zero_completion_insurance(changes: dict[str, Any], insured: bool):
+    assert replace(CHARGE, **changes).insured is insured
+
+
+def test_a_key_of_a_newer_release_can_still_be_read():
+    record = KeyRecord(key_hash="h", account_id="ada", kind="management", label="l", limit_nano=0)
+
+    newer = record.to_json().replace(b"{", b'{"unknown":1,', 1)
+
+    assert KeyRecord.from_json(newer) == record
