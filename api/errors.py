@@ -19,6 +19,8 @@ log = structlog.get_logger("pointsman.http")
 
 SERVER_ERROR = 500
 CLIENT_ERROR = 400
+#: Of werkzeug's own errors: what the status requires.
+KEPT_HEADERS = frozenset({"Allow", "Location"})
 #: Asked every few seconds by supervisors; their answer is their log.
 QUIET_ROUTES = frozenset({"/livez", "/readyz"})
 _CORS = {
@@ -70,15 +72,7 @@ def install(app: Flask, clock: Clock, metrics: WebMetrics) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
-        status = error.code or SERVER_ERROR
-        body = {
-            "error": {
-                "code": status,
-                "message": error.description or error.name,
-                "metadata": {"error_type": error_type(status)},
-            }
-        }
-        return _json(body, status)
+        return render_http(error)
 
     # A process edge: what was not foreseen becomes a 500 without details; the log has them.
     @app.errorhandler(Exception)
@@ -98,6 +92,18 @@ def render(error: RouterError) -> Response:
     response.headers.update(error.headers)
     if error.retry_after_ms is not None:
         response.headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    return response
+
+
+def render_http(error: HTTPException) -> Response:
+    """One of werkzeug's own errors (no such route, wrong method) as an HTTP answer."""
+    status = error.code or SERVER_ERROR
+    message = error.description or error.name
+    metadata = {"error_type": error_type(status)}
+    response = _json({"error": {"code": status, "message": message, "metadata": metadata}}, status)
+    for name, value in error.get_headers():
+        if name in KEPT_HEADERS:
+            response.headers[name] = value
     return response
 
 

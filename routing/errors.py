@@ -15,7 +15,8 @@
     │   ├── UpstreamLimited   429  the provider asked us to slow down; parks, is no outage
     │   ├── UpstreamDown      502  5xx, refused, reset, broken stream, unreadable answer
     │   ├── UpstreamRejected  4xx  the provider refused this request; the caller's doing
-    │   └── UpstreamDenied    502  the provider refused *our* key or account
+    │   ├── UpstreamDenied    502  the provider refused *our* key or account
+    │   └── AnswerLost        502  Redis was away for so long that frames were given up; ours
     └── RouterFault                ours
         ├── Unavailable       503  a part we need is away; says when to try again
         └── Internal          500  a defect; the message never carries details
@@ -289,6 +290,17 @@ class UpstreamDenied(UpstreamError):
 
     status = 502
     retryable = False
+
+
+class AnswerLost(UpstreamError):
+    """Part of an answer could not be passed on: Redis was away for too long."""
+
+    status = 502
+    retryable = False
+    blame = "router"
+
+    def __init__(self) -> None:
+        super().__init__("Part of the answer was lost inside the router")
 
 
 @dataclass(frozen=True, slots=True)

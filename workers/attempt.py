@@ -110,7 +110,7 @@ class Attempts:
         self.held.cancellable = endpoint.provider.cancellation and self.spec.stream
         if not self.history:
             self.runtime.budget.first(entry.pool, started)
-        call = self._call(endpoint)
+        call = self._call(entry, endpoint)
         try:
             if self.spec.stream:
                 call.streamed(render_for(self.spec, endpoint), self.out)
@@ -129,8 +129,10 @@ class Attempts:
             )
         return None
 
-    def _call(self, endpoint: Endpoint) -> Call:
+    def _call(self, entry: PlanEntry, endpoint: Endpoint) -> Call:
+        token = self._token
         return Call(
+            on_first=lambda: self.runtime.gates.succeeded(entry.endpoint_id, token),
             connections=self.runtime.connections,
             clock=self.runtime.clock,
             dialect=dialect(endpoint.provider.dialect),
@@ -142,7 +144,8 @@ class Attempts:
         )
 
     def _succeeded(self, entry: PlanEntry, call: Call, started: float) -> None:
-        self.runtime.gates.succeeded(entry.endpoint_id, self._token)
+        if call.tally.first_ms is None:  # a proper end without a piece
+            self.runtime.gates.succeeded(entry.endpoint_id, self._token)
         self._note(call.endpoint, 200, "", self._first_byte_ms(call, started))
 
     def _failed(
@@ -159,8 +162,6 @@ class Attempts:
     def _interrupted(self, entry: PlanEntry, endpoint: Endpoint, call: Call) -> None:
         if call.tally.first_ms is None:  # nobody knows whether it would have answered
             self.runtime.gates.abandoned(self._token)
-        else:
-            self.runtime.gates.succeeded(entry.endpoint_id, self._token)
         match self.held.order:
             case "cancel":
                 self._ending.cancelled(entry, endpoint, call.tally)
@@ -183,6 +184,9 @@ class Attempts:
 
     def _go_on(self, failure: Failure) -> bool:
         """Carry out what `decide` says; False when this process is done with the job."""
+        if self.held.order == "cancel":
+            self._ending.left()
+            return False
         pool = self.spec.entries[self.state.index].pool
         self.state = replace(
             self.state,
@@ -209,7 +213,7 @@ class Attempts:
     def _requeue(self, index: int) -> None:
         entry, claim = self.spec.entries[index], self.held.claim
         queue = batch_queue(entry.pool) if self.runtime.batch else interactive_queue(entry.pool)
-        self.runtime.jobs.requeue(
+        told = self.runtime.jobs.requeue(
             claim.job_id,
             claim.epoch,
             attempt=index,
@@ -219,6 +223,8 @@ class Attempts:
             queue_timeout_ms=self.runtime.settings.queue_timeout_ms,
             history=_dumped(self.history),
         )
+        if told == "cancelled":
+            self._ending.left()
 
     def _note(self, endpoint: Endpoint, status: int, message: str, latency_ms: int) -> None:
         self.history.append(

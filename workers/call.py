@@ -6,13 +6,13 @@ Raises only the tree's `UpstreamError`s, and `Interrupted` when this process was
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
-from routing.errors import UpstreamDown, UpstreamError
+from routing.errors import AnswerLost, UpstreamDown, UpstreamError
 from routing.usage import Usage
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer, Broken, Delta, End, Event, Finish, Used
@@ -91,7 +91,11 @@ class Bounds:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One call of one endpoint. `plain` or `streamed`, once."""
+    """One call of one endpoint. `plain` or `streamed`, once.
+
+    Attributes:
+        on_first: told when the first piece of the answer came: the endpoint is well.
+    """
 
     connections: ConnectionPool
     clock: Clock
@@ -101,6 +105,7 @@ class Call:
     held: Held
     request: ChatRequest
     bounds: Bounds
+    on_first: Callable[[], None]
     tally: Tally = field(default_factory=Tally)
 
     def plain(self) -> Answer:
@@ -112,8 +117,8 @@ class Call:
         exchange = self._open(stream=False)
         try:
             body = exchange.read_all(self.bounds.gap)
-            self.tally.first_ms = self.clock.now_ms()
             answer = self.dialect.answer(body)
+            self._came()
         except UpstreamError:
             self._check_orders()
             raise
@@ -252,11 +257,20 @@ class Call:
 
     def _pass_on(self, payload: bytes, out: Stream) -> None:
         if self.tally.first_ms is None:
-            self.tally.first_ms = self.clock.now_ms()
-        if self.held.order == "cancel":
-            return  # nobody reads it; the call runs on only because its bill does
+            self._came()
+        if out.fenced:
+            self.held.tell("lost")
+        if out.dropped:
+            raise AnswerLost
+        if self.held.order in {"cancel", "lost"}:
+            return  # nobody reads it; a cancelled call runs on only if its bill does
         self.held.sent = True
         out.write(payload)
+
+    def _came(self) -> None:
+        """The first piece is here."""
+        self.tally.first_ms = self.clock.now_ms()
+        self.on_first()
 
     def _check_orders(self, exchange: Exchange | None = None) -> None:
         order = self.held.order

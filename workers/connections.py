@@ -187,6 +187,7 @@ class Exchange:
             raise UpstreamDown("The connection was closed by us")
         if wait.seconds <= 0:
             raise wait.passed()
+        data = b""
         try:
             sock.settimeout(wait.seconds)
             data = sock.recv(READ_BYTES)
@@ -194,6 +195,10 @@ class Exchange:
         except TimeoutError as error:
             raise wait.passed() from error
         except HTTPParseError as error:
+            if not data:
+                raise UpstreamDown(
+                    "Provider closed the connection in the middle of an answer"
+                ) from error
             raise UpstreamDown("Provider sent a malformed HTTP answer") from error
         except OSError as error:
             raise UpstreamDown("The connection to the provider broke") from error

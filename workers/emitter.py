@@ -25,13 +25,16 @@ BATCH_MAX = 128
 #: How long frames are kept while Redis is away; then the streams are given up and end in an error.
 REDIS_PATIENCE_S = 10.0
 RETRY_PAUSE_S = 0.1
+#: What `emit.lua` answers for a frame of an old claim, and what we say of frames given up.
+FENCED = -1
+DROPPED = -2
 
 
 class Stream:
     """One job's frames under one epoch. Written by its attempt, flushed by the emitter."""
 
     __slots__ = (
-        "_emitter", "epoch", "fenced", "front_door", "idle", "job_id", "pending",
+        "_emitter", "dropped", "epoch", "fenced", "front_door", "idle", "job_id", "pending",
         "pending_bytes", "queued", "seq",
     )  # fmt: skip
 
@@ -44,7 +47,10 @@ class Stream:
         self.pending: list[bytes] = []
         self.pending_bytes = 0
         self.queued = False
+        #: A newer claim owns the job: nothing of this stream counts any more.
         self.fenced = False
+        #: Redis stayed away for too long and frames were given up: the stream has a hole.
+        self.dropped = False
         self.idle = Event()
         self.idle.set()
 
@@ -105,10 +111,15 @@ class Emitter:
                     raise
                 Event().wait(RETRY_PAUSE_S)
 
-    def last_frame(self, stream: Stream, kind: Kind, tail: bytes, *, status: int = 200) -> Frame:
-        """The final frame, once nothing of this stream is on its way any more."""
+    @staticmethod
+    def settled(stream: Stream) -> None:
+        """Wait until nothing of this stream is on its way any more."""
         while not stream.idle.is_set():  # the next batch may have taken it before we woke
             stream.idle.wait()
+
+    def last_frame(self, stream: Stream, kind: Kind, tail: bytes, *, status: int = 200) -> Frame:
+        """The final frame, with everything that was still pending."""
+        self.settled(stream)
         return stream.next_frame(kind, tail, status=status)
 
     def run(self) -> None:
@@ -133,7 +144,7 @@ class Emitter:
         batch = []
         for stream in due:
             stream.queued = False
-            if stream.pending and not stream.fenced:
+            if stream.pending and not stream.fenced and not stream.dropped:
                 stream.idle.clear()
                 batch.append((stream, stream.next_frame(Kind.DATA)))
         return batch
@@ -142,8 +153,8 @@ class Emitter:
         self._on_batch(len(batch))
         results = self._emitted([(stream.front_door, frame) for stream, frame in batch])
         for (stream, _), result in zip(batch, results, strict=True):
-            if result < 0:
-                stream.fenced = True
+            stream.fenced = stream.fenced or result == FENCED
+            stream.dropped = stream.dropped or result == DROPPED
             stream.idle.set()
 
     def _emitted(self, frames: list[tuple[str, Frame]]) -> list[int]:
@@ -154,5 +165,5 @@ class Emitter:
                 return self._jobs.emit(frames)
             except Unavailable:
                 if time.monotonic() > give_up_at:
-                    return [-1] * len(frames)
+                    return [DROPPED] * len(frames)
                 Event().wait(RETRY_PAUSE_S)

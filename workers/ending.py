@@ -9,7 +9,7 @@ import structlog
 
 from routing.catalog.pricing import cost, usd
 from routing.catalog.shapes import Endpoint
-from routing.errors import Failure
+from routing.errors import AnswerLost, Failure
 from routing.estimate import MESSAGE_TOKENS, spoken_text
 from routing.store.jobs import State
 from routing.tokens import count_tokens
@@ -61,7 +61,12 @@ class Ending:
         self._finish(Kind.BODY, body, charge)
 
     def streamed(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
-        """A stream came to its proper end."""
+        """A stream came to its proper end; if a part of it was given up, it did not."""
+        self.runtime.emitter.settled(self.out)
+        if self.out.dropped:
+            lost = AnswerLost().failure(endpoint.provider.name)
+            self.broken(entry, endpoint, tally, lost)
+            return
         usage = self._usage(tally.usage, tally.texts)
         outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
@@ -81,6 +86,11 @@ class Ending:
         produced = bool(tally.texts)
         usage = self._usage(tally.usage, tally.texts) if produced else Usage()
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
+        self._finish(Kind.END, b"", charge)
+
+    def left(self) -> None:
+        """The client left before anything was produced, and nothing more will be tried."""
+        charge = Charge.unserved(self.spec, "cancelled", self.runtime.clock.now_ms(), self.attempts)
         self._finish(Kind.END, b"", charge)
 
     def refused(self, failure: Failure) -> None:

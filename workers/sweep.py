@@ -130,8 +130,7 @@ class Sweeper:
             self._take_back(job_id, job)
         elif job.state == "streaming":
             self._end(job_id, job, "The connection to the worker was lost", 502)
-        else:
-            self._jobs.forget(job_id)
+        # else it ended between the two looks; its own end has taken it off the list
 
     def _look_after_queued(self, job_id: str, job: Snapshot) -> None:
         """Its doorbell was lost, or its workers are busy or gone."""
@@ -165,6 +164,8 @@ class Sweeper:
         if told == "poison":
             self._jobs.bury(job_id, "its workers died")
             self._end(job_id, job, "The request could not be served", 502)
+        elif told == "cancelled":
+            self._end(job_id, job, "Client closed the request", 499)
 
     def _end(self, job_id: str, job: Snapshot, message: str, status: int) -> None:
         """Fence whoever may still hold it, then end it: nothing is charged."""

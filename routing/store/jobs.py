@@ -314,7 +314,8 @@ class Jobs:
         """Hand a job on before any byte was sent.
 
         Returns:
-            `ok`, `fenced`, `sent`, `poison` (too many dead workers) or the state it is in.
+            `ok`, `fenced`, `sent`, `poison` (too many dead workers), `cancelled` (its client left;
+            the caller ends it) or the state it is in.
         """
         reply = self._scripts.run(
             "requeue",
@@ -400,9 +401,12 @@ class Jobs:
             return int(self._redis.zcount(keys.WORKERS, now_ms, "+inf"))
 
     def forget(self, job_id: str) -> None:
-        """Drop a due entry whose job record is gone."""
+        """Drop what is left of a job whose record is gone."""
         with translated():
-            self._redis.zrem(keys.JOBS_DUE, job_id)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zrem(keys.JOBS_DUE, job_id)
+            pipe.delete(keys.events(job_id), keys.request(job_id))
+            pipe.execute()
 
     def bury(self, job_id: str, why: str) -> None:
         """Note a poison job among the dead letters."""

@@ -257,6 +257,8 @@ def test_stream_that_breaks_ends_in_an_in_band_error_and_costs_nothing(system, b
     assert stream.content.startswith("Hello")
     assert stream.error["code"] == status
     assert stream.finish_reasons == ["error"]
+    if broken == "cut":
+        assert "closed the connection" in stream.error["message"]
     assert stream.done
     assert all("usage" not in chunk for chunk in stream.chunks)
     assert system.providers_called(marker) == [broken]

@@ -295,7 +295,24 @@ def _reasoning(fields: Mapping[str, Any]) -> str | None:
 
 def _extras(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     found = {name: fields[name] for name in _EXTRAS if fields.get(name)}
-    return found or None
+    return _writable(found) if found else None
+
+
+def _logprobs(choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = choice.get("logprobs")
+    return _writable(found) if isinstance(found, dict) else None
+
+
+def _writable(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields that are passed on as they are must be such as can be written again.
+
+    orjson reads deeper nesting than it writes.
+    """
+    try:
+        orjson.dumps(fields)
+    except TypeError as error:
+        raise UpstreamDown("Provider sent fields nested too deeply") from error
+    return fields
 
 
 def _choice_events(choice: Mapping[str, Any], events: list[Event]) -> None:
@@ -306,12 +323,7 @@ def _choice_events(choice: Mapping[str, Any], events: list[Event]) -> None:
         fields = {"content": choice.get("text")}  # legacy completions
     content, reasoning, extra = _content(fields.get("content")), _reasoning(fields), _extras(fields)
     if content or reasoning or extra:
-        logprobs = choice.get("logprobs")
-        events.append(
-            Delta(
-                index, content, reasoning, extra, logprobs if isinstance(logprobs, dict) else None
-            )
-        )
+        events.append(Delta(index, content, reasoning, extra, _logprobs(choice)))
     if choice.get("finish_reason"):
         events.append(_finish(index, choice["finish_reason"]))
 
@@ -333,12 +345,11 @@ def _choice(item: object, place: int) -> Choice:
         "reasoning": _reasoning(fields),
         **{name: value for name, value in extras.items() if name != "refusal"},
     }
-    logprobs = item.get("logprobs")
     return Choice(
         index=index,
         message=message,
         finish=_finish(index, item.get("finish_reason")),
-        logprobs=logprobs if isinstance(logprobs, dict) else None,
+        logprobs=_logprobs(item),
     )
 
 

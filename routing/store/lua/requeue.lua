@@ -1,11 +1,12 @@
 -- Hand a job on: to the next endpoint's pool, or to another worker. Never once bytes were sent.
 -- KEYS: 1 job  2 jobs:due  3 queue
 -- ARGV: 1 job id  2 epoch  3 attempt index  4 pool  5 queue timeout ms  6 envelope  7 history  8 crashed (0|1)  9 max crashes
--- -> ok | fenced | sent | poison | <state>
-local j = redis.call('HMGET', KEYS[1], 'ep', 'st', 'sent', 'rq')
+-- -> ok | fenced | sent | poison | cancelled (its client left: the caller ends it) | <state>
+local j = redis.call('HMGET', KEYS[1], 'ep', 'st', 'sent', 'rq', 'cx')
 if j[1] ~= ARGV[2] then return 'fenced' end
 if j[3] == '1' then return 'sent' end
 if j[2] ~= 'running' then return j[2] end
+if j[5] == '1' then return 'cancelled' end
 if ARGV[8] == '1' then
   if tonumber(j[4]) >= tonumber(ARGV[9]) then return 'poison' end
   redis.call('HINCRBY', KEYS[1], 'rq', 1)

@@ -66,12 +66,12 @@ def test_a_job_past_its_deadline_is_left_to_the_reaper(desk: Desk):
     assert desk.state() == "queued"
 
 
-def test_a_job_handed_on_after_its_client_left_is_not_claimed(desk: Desk):
+def test_a_job_whose_client_left_is_not_handed_on(desk: Desk):
     claim = desk.claimed()
     desk.jobs.cancel("gen-1", b"c")
-    assert desk.requeue(claim) == "ok"
 
-    assert desk.jobs.claim("gen-1", "w2", LEASE_MS) == NotClaimed("cancelled")
+    assert desk.requeue(claim) == "cancelled"
+    assert desk.state() == "running"
 
 
 # emit
