@@ -56,7 +56,7 @@ class Attempts:
 
     Attributes:
         history: calls made so far, by this process or by those before it.
-        waits_ms: pauses of the endpoints that were passed over because their breaker is open.
+        skipped: verdicts on the endpoints that were passed over.
     """
 
     runtime: Runtime
@@ -66,7 +66,7 @@ class Attempts:
     out: Stream
     history: list[AttemptRecord]
     state: AttemptState
-    waits_ms: list[int] = field(default_factory=list)
+    skipped: list[Verdict] = field(default_factory=list)
 
     def run(self) -> None:
         """Try endpoints until one answers, another pool must go on, or nothing is left."""
@@ -76,8 +76,8 @@ class Attempts:
             endpoint = self.runtime.catalog.current.endpoints.get(entry.endpoint_id)
             verdict = self._verdict(entry)
             if endpoint is None or verdict.state in {"open", "parked"}:
-                self.waits_ms.append(verdict.wait_ms)
-                failure: Failure | None = not_tried(min(self.waits_ms))
+                self.skipped.append(verdict)
+                failure: Failure | None = _passed_over(self.skipped)
             else:
                 failure = self._try(entry, endpoint)
             going = failure is not None and self._go_on(failure)
@@ -242,6 +242,14 @@ class Attempts:
             return int((time.monotonic() - started) * 1000)
         elapsed_ms = int((time.monotonic() - started) * 1000)
         return max(0, elapsed_ms - (self.runtime.clock.now_ms() - call.tally.first_ms))
+
+
+def _passed_over(skipped: list[Verdict]) -> Failure:
+    """No endpoint could be called: 503, or 429 when all of them only asked us to wait."""
+    failure = not_tried(min(verdict.wait_ms for verdict in skipped))
+    if any(verdict.state != "parked" for verdict in skipped):
+        return failure
+    return replace(failure, status=429, message="Rate limited upstream. Retry shortly.")
 
 
 def _state(

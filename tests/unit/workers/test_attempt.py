@@ -387,7 +387,7 @@ def test_when_all_asked_us_to_wait_the_client_is_told_for_how_long(bench: Bench)
 
     (frame,) = bench.run("a", "b")
 
-    assert (frame.status, frame.retry_after_s, bench.calls) == (503, 4, [])
+    assert (frame.status, frame.retry_after_s, bench.calls) == (429, 4, [])
 
 
 def test_an_endpoint_that_left_the_catalog_is_passed_over(bench: Bench):
