@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from routing.errors import Unavailable
 from routing.store import redis_keys as keys
 from routing.store.connect import connect
-from routing.store.jobs import Jobs
+from routing.store.jobs import REPLAY_MAX, Jobs
 from routing.store.mux import RawConnection, pack
 from routing.wire.frames import Frame
 
@@ -63,13 +63,14 @@ class Mailbox:
             self._accept(frame)
         self._ready.set()
 
-    def refill(self, frames: list[Frame]) -> None:
-        """Take in what the store has after the cursor."""
+    def refill(self, frames: list[Frame], *, more: bool = False) -> None:
+        """Take in what the store has after the cursor; `more` when it may have still more."""
         self.behind = False
         for frame in frames:
             if self.behind:
                 break
             self._accept(frame, stored=True)
+        self.behind = self.behind or more
         self._ready.set()
 
     def _accept(self, frame: Frame, *, stored: bool = False) -> None:
@@ -178,7 +179,8 @@ class FrontDoor:
         Raises:
             Unavailable: Redis does not answer.
         """
-        box.refill(self._jobs.replay(box.job_id, box.cursor))
+        frames = self._jobs.replay(box.job_id, box.cursor)
+        box.refill(frames, more=len(frames) == REPLAY_MAX)
 
     def __len__(self) -> int:
         return len(self._boxes)

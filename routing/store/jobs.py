@@ -26,6 +26,8 @@ KEEP_MS = 120_000
 HOLD_GRACE_MS = 600_000
 #: Frames kept per job; beyond it a lagging reader gets an error instead of a gap.
 MAX_FRAMES = 2_048
+#: Frames read back at a time: a slow client takes them in pieces of a mailbox's size anyway.
+REPLAY_MAX = 64
 #: A job that killed this many workers is poison and goes to the dead letters.
 MAX_CRASHES = 3
 #: Rings wait 1, 2, 4, 8 times the queue timeout: a long queue is not made longer by us.
@@ -416,9 +418,11 @@ class Jobs:
             )
 
     def replay(self, job_id: str, after: tuple[int, int]) -> list[Frame]:
-        """Frames stored after `(epoch, seq)`, in order; empty when there are none."""
+        """Frames stored after `(epoch, seq)`, in order, up to `REPLAY_MAX`; empty for none."""
         with translated():
-            rows = self._redis.xrange(keys.events(job_id), min=f"({after[0]}-{after[1]}")
+            rows = self._redis.xrange(
+                keys.events(job_id), min=f"({after[0]}-{after[1]}", count=REPLAY_MAX
+            )
         return [Frame.decode_all(row[1][b"d"])[0] for row in rows]
 
 
