@@ -41,7 +41,7 @@ bench: .venv/installed-test ## Cost and latency of a request
 	@$(BIN)/python -m tests.bench
 
 clean: ## Remove .venv and what the tools left; the data in .pointsman stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
