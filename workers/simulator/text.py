@@ -13,7 +13,7 @@ PIECES_SPREAD: Final = 9
 _SENTENCES: Final = (
     "The points are set and the line ahead is clear.",
     "Every train takes the track that was chosen for it.",
-    "No real model was asked, so this answer costs nothing.",
+    "No real model was asked, so take this answer as a rehearsal.",
     "Signals are green from here to the terminus.",
     "The timetable holds, even where the provider would not.",
     "A lever was pulled, a bell rang, and here we are.",
