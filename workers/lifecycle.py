@@ -24,6 +24,7 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from kombu.utils import functional
 from prometheus_client import REGISTRY
 from redis.exceptions import RedisError
 
@@ -61,6 +62,16 @@ TICK_S = 0.25
 RECONNECT_PAUSE_S = 0.5
 
 
+def _refuse_half_patched() -> None:
+    """A worker whose kombu sleeps natively stands still, streams and all, while Redis is away."""
+    kept = vars(functional)["sleep"]
+    if kept is not time.sleep or not gevent.monkey.is_module_patched("socket"):
+        raise SystemExit(
+            "Attempt workers are started as `python -m gevent.monkey --module celery "
+            "-A workers.app worker -P gevent …` (see the Procfile)."
+        )
+
+
 class Lifecycle:
     """Connects one process to Celery's signals.
 
@@ -94,10 +105,7 @@ class Lifecycle:
         logs.configure(sender, self._settings.log_level)
         batch = any(name.startswith(batch_queue("")) for name in queues)
         if batch or any(name.startswith(interactive_queue("")) for name in queues):
-            if not gevent.monkey.is_module_patched("socket"):
-                raise SystemExit(
-                    "Attempt workers need `-P gevent` (two words) on the command line."
-                )
+            _refuse_half_patched()
             self._attempts = True
             self._process.runtime = self._runtime(batch=batch)
         if SETTLE_QUEUE in queues:
