@@ -13,9 +13,10 @@ from routing.clock import Clock
 from routing.errors import Unavailable
 from routing.plan import Health as Outlook
 from routing.store import control
+from routing.store import redis_keys as keys
 from routing.store.connect import RedisClient
-from routing.store.control import Orders
 from routing.store.health import Health
+from routing.store.outbox import Outbox
 
 log = structlog.get_logger("pointsman.view")
 
@@ -29,6 +30,7 @@ class HealthView:
     def __init__(self, redis: RedisClient, live: LiveCatalog, clock: Clock, name: str) -> None:
         self._redis = redis
         self._health = Health(redis)
+        self._outbox = Outbox(redis, name)
         self._live = live
         self._clock = clock
         self._name = name
@@ -38,7 +40,7 @@ class HealthView:
     def start(self, url: str, spawn: Callable[[Callable[[], None]], object]) -> None:
         """Begin to refresh and to listen."""
         spawn(self._refresh)
-        spawn(lambda: Orders(url).listen(self.reload))
+        spawn(lambda: control.listen(url, (keys.CONTROL,), self._obey))
 
     def current(self) -> Outlook:
         """What planning should know now."""
@@ -58,9 +60,13 @@ class HealthView:
         problem = control.reload_and_report(self._live, self._redis, self._name)
         log.info("catalog reload", action="catalog.reloaded", problem=problem)
 
+    def _obey(self, _channel: str, message: bytes) -> None:
+        if message == control.RELOAD:
+            self.reload()
+
     def _refresh(self) -> None:
         while True:
             with suppress(Unavailable):  # the last view is better than none
                 self._outlook = Outlook(unstable=self._health.unstable(self._clock.now_ms()))
-                self._backlog = self._health.outbox_length()
+                self._backlog = self._outbox.length()
             gevent.sleep(REFRESH_S)

@@ -132,7 +132,8 @@ class Cluster:
         Raises:
             ClusterError: something did not start; what did is stopped again.
         """
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.stop)  # whatever interrupts the start, nothing is left behind
             self.home.prepare()
             self.home.empty_metrics()
             self.start_process("redis")
@@ -142,9 +143,7 @@ class Cluster:
             for name in self._names[1:]:
                 self.start_process(name)
             self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def stop(self) -> None:
         """Ask everything to stop, end what does not; harmless twice."""

@@ -15,7 +15,13 @@ from routing.errors import Failure, UpstreamError
 from routing.store.health import Verdict
 from routing.store.jobs import NotClaimed
 from routing.wire.chat import ChatRequest
-from routing.wire.job import AttemptRecord, JobSpec, PlanEntry
+from routing.wire.job import (
+    AttemptRecord,
+    JobSpec,
+    PlanEntry,
+    attempts_from_list,
+    attempts_to_list,
+)
 from workers.call import Bounds, Call, Interrupted
 from workers.dialects.registry import dialect
 from workers.emitter import Stream
@@ -37,7 +43,7 @@ def run(runtime: Runtime, job_id: str) -> None:
         return
     spec = JobSpec.from_json(claim.spec)
     runtime.metrics.claimed(spec.entries[claim.attempt].pool, claim.waited_ms)
-    history = _history(claim.history)
+    history = list(attempts_from_list(orjson.loads(claim.history))) if claim.history else []
     with runtime.held.holding(claim) as held:
         Attempts(
             runtime=runtime,
@@ -221,7 +227,7 @@ class Attempts:
             queue=queue,
             envelope=doorbell(claim.job_id, queue),
             queue_timeout_ms=self.runtime.settings.queue_timeout_ms,
-            history=_dumped(self.history),
+            history=orjson.dumps(attempts_to_list(self.history)),
         )
         if told == "cancelled":
             self._ending.left()
@@ -238,9 +244,9 @@ class Attempts:
         )
 
     def _first_byte_ms(self, call: Call, started: float) -> int:
-        if call.tally.first_ms is None:
-            return int((time.monotonic() - started) * 1000)
         elapsed_ms = int((time.monotonic() - started) * 1000)
+        if call.tally.first_ms is None:
+            return elapsed_ms
         return max(0, elapsed_ms - (self.runtime.clock.now_ms() - call.tally.first_ms))
 
 
@@ -268,18 +274,3 @@ def _state(
         refused_models=frozenset(refused),
         last=failed_before(history[-1]) if history else None,
     )
-
-
-def _dumped(history: list[AttemptRecord]) -> bytes:
-    return orjson.dumps(
-        [[a.endpoint_id, a.provider, a.status, a.latency_ms, a.message] for a in history]
-    )
-
-
-def _history(raw: bytes) -> list[AttemptRecord]:
-    if not raw:
-        return []
-    return [
-        AttemptRecord(endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text)
-        for e, p, s, ms, text in orjson.loads(raw)
-    ]

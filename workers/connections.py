@@ -92,7 +92,6 @@ class Exchange:
         self._sock: socket.socket | None = sock
         self._response = _Response()
         self._inflate: Any = None
-        self._read_bytes = 0
         self.status = 0
 
     def head(self, wait: Wait) -> None:

@@ -60,13 +60,15 @@ class Stream:
         self.pending_bytes += len(payload)
         self._emitter.schedule(self)
 
-    def next_frame(self, kind: Kind, tail: bytes = b"", *, status: int = 200) -> Frame:
+    def next_frame(
+        self, kind: Kind, tail: bytes = b"", *, status: int = 200, retry_after_s: int = 0
+    ) -> Frame:
         """Everything pending, and `tail`, as the next frame."""
         self.seq += 1
         payload = b"".join((*self.pending, tail))
         self.pending.clear()
         self.pending_bytes = 0
-        return Frame(self.job_id, self.epoch, self.seq, kind, status, payload)
+        return Frame(self.job_id, self.epoch, self.seq, kind, status, payload, retry_after_s)
 
 
 class Emitter:
@@ -117,10 +119,18 @@ class Emitter:
         while not stream.idle.is_set():  # the next batch may have taken it before we woke
             stream.idle.wait()
 
-    def last_frame(self, stream: Stream, kind: Kind, tail: bytes, *, status: int = 200) -> Frame:
+    def last_frame(
+        self,
+        stream: Stream,
+        kind: Kind,
+        tail: bytes,
+        *,
+        status: int = 200,
+        retry_after_s: int = 0,
+    ) -> Frame:
         """The final frame, with everything that was still pending."""
         self.settled(stream)
-        return stream.next_frame(kind, tail, status=status)
+        return stream.next_frame(kind, tail, status=status, retry_after_s=retry_after_s)
 
     def run(self) -> None:
         """The emitter's greenlet; never returns."""

@@ -16,7 +16,7 @@ from routing.tokens import count_tokens
 from routing.usage import Usage, bounded
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer, Finish
-from routing.wire.frames import Frame, Kind
+from routing.wire.frames import Kind
 from routing.wire.job import AttemptRecord, Charge, JobSpec, Outcome, PlanEntry
 from routing.wire.render import Renderer, renderer
 from workers.call import Tally, called
@@ -26,14 +26,14 @@ from workers.runtime import Runtime
 
 log = structlog.get_logger("pointsman.generation")
 
-#: The hold's estimate is bytes / 2; no tokenizer makes more than one token of a byte.
+#: The hold's estimate counts lower-case letters half; no tokenizer makes two tokens of a byte.
 PROMPT_BOUND_FACTOR = 2
 _STATES: dict[Outcome, State] = {"done": "done", "cancelled": "cancelled", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Ends one claimed job, in one of five ways."""
+    """Ends one claimed job, in one of its six ways."""
 
     runtime: Runtime
     spec: JobSpec
@@ -45,16 +45,8 @@ class Ending:
     def plain(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, answer: Answer) -> None:
         """A whole answer came."""
         finish = answer.choices[0].finish
-        texts = [
-            str(choice.message.get(name) or "")
-            for choice in answer.choices
-            for name in ("content", "reasoning")
-        ]
-        for choice in answer.choices:
-            texts += called(choice.message)
-        usage = self._usage(tally.usage, texts)
-        outcome: Outcome = "done"
-        charge = self._charge(entry, endpoint, tally, usage, finish, outcome, answer.upstream_id)
+        usage = self._usage(tally.usage, [] if tally.usage else _texts(answer))
+        charge = self._charge(entry, endpoint, tally, usage, finish, "done", answer.upstream_id)
         body = render_for(self.spec, endpoint).body(
             answer, usage, cost(usage, entry.price), charged=not charge.insured
         )
@@ -153,13 +145,23 @@ class Ending:
     def _finish(
         self, kind: Kind, tail: bytes, charge: Charge, status: int = 200, retry_after_s: int = 0
     ) -> None:
-        last = self.runtime.emitter.last_frame(self.out, kind, tail, status=status)
-        frame = Frame(last.job_id, last.epoch, last.seq, kind, status, last.payload, retry_after_s)
+        frame = self.runtime.emitter.last_frame(
+            self.out, kind, tail, status=status, retry_after_s=retry_after_s
+        )
         told = self.runtime.emitter.finish(
             self.out, frame, _STATES[charge.outcome], charge.to_json()
         )
         self.runtime.metrics.finished(charge, told)
         _log(charge, told, status)
+
+
+def _texts(answer: Answer) -> list[str]:
+    """All that the model wrote, for counting it when the provider did not."""
+    texts = []
+    for choice in answer.choices:
+        texts += [str(choice.message.get(name) or "") for name in ("content", "reasoning")]
+        texts += called(choice.message)
+    return texts
 
 
 def _prompt_tokens(request: ChatRequest) -> int:

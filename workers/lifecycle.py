@@ -26,7 +26,6 @@ from celery.signals import (
 )
 from kombu.utils import functional
 from prometheus_client import REGISTRY
-from redis.exceptions import RedisError
 
 from billing.db import open_ledger
 from billing.schema import check as check_schema
@@ -86,7 +85,6 @@ class Lifecycle:
         self._settler: Settler | None = None
         self._attempts = False
         self._celery: Celery | None = None
-        self._stopping = False
 
     def connect(self) -> None:
         """Register with the signals; strong references, since nothing else holds this object."""
@@ -156,7 +154,6 @@ class Lifecycle:
             gevent.spawn(self._listen)
 
     def _drain(self, **_: Any) -> None:
-        self._stopping = True
         if self._settler is not None:
             self._settler.stop()
         if self._attempts and self._process.runtime.draining_since is None:
@@ -208,19 +205,8 @@ class Lifecycle:
 
     def _listen(self) -> None:
         """Cancellations for this process and orders for all of them."""
-        runtime = self._process.runtime
-        while True:
-            pubsub = connect(self._settings.redis_url, "worker-channel", timeout_s=30).pubsub()
-            try:
-                pubsub.subscribe(keys.worker_channel(runtime.name), keys.CONTROL)
-                while True:
-                    reply = pubsub.parse_response(block=True)
-                    if reply and reply[0] == b"message":
-                        self._obey(reply[1].decode(), reply[2])
-            except RedisError:
-                gevent.sleep(RECONNECT_PAUSE_S)
-            finally:
-                pubsub.close()
+        own = keys.worker_channel(self._process.runtime.name)
+        control.listen(self._settings.redis_url, (own, keys.CONTROL), self._obey)
 
     def _obey(self, channel: str, message: bytes) -> None:
         if channel != keys.CONTROL:

@@ -13,10 +13,10 @@ from billing.invariants import check
 from routing.clock import Clock
 from routing.errors import Failure
 from routing.settings import Settings
-from routing.store import redis_keys as keys
 from routing.store.budgets import Budgets
 from routing.store.connect import RedisClient
 from routing.store.jobs import Jobs, Snapshot
+from routing.store.outbox import Outbox
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
 from routing.wire.render import renderer
@@ -63,11 +63,11 @@ class Sweeper:
         self, ledger: Ledger, redis: RedisClient, settings: Settings, clock: Clock
     ) -> None:
         self._ledger = ledger
-        self._redis = redis
         self._settings = settings
         self._clock = clock
         self._jobs = Jobs(redis)
         self._budgets = Budgets(redis)
+        self._outbox = Outbox(redis, "sweep")
 
     def reap(self) -> int:
         """Look after overdue jobs; returns how many.
@@ -75,7 +75,7 @@ class Sweeper:
         Raises:
             Unavailable: Redis is away; the next round tries again.
         """
-        if not self._redis.set(keys.REAPER_LOCK, "1", nx=True, px=LOCK_MS):
+        if not self._jobs.begin_reaping(LOCK_MS):
             return 0
         try:
             overdue = self._jobs.due(REAP_MAX, HIDE_MS)
@@ -88,7 +88,7 @@ class Sweeper:
                     self._jobs.bury(job_id, "its record cannot be read")
                     self._jobs.forget(job_id)
         finally:
-            self._redis.delete(keys.REAPER_LOCK)
+            self._jobs.end_reaping()
         return len(overdue)
 
     def check_holds(self) -> int:
@@ -101,7 +101,8 @@ class Sweeper:
         stale = self._budgets.overdue_holds(self._clock.now_ms(), HOLDS_MAX)
         for job_id in stale:
             job = self._jobs.look(job_id)
-            waiting = int(self._redis.xlen(keys.OUTBOX))
+            # After the job: its charge was in the outbox before it counted as ended.
+            waiting = self._outbox.length()
             settled = generations.exists(self._ledger, job_id)
             if settled or (
                 waiting == 0

@@ -66,26 +66,21 @@ def report(redis: RedisClient, process: str, digest: str, problem: str = "") -> 
         pipe.execute()
 
 
-class Orders:
-    """Listens for orders, for ever; a lost connection is joined again."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url, "control", timeout_s=READ_TIMEOUT_S)
-
-    def listen(self, reload: Callable[[], None]) -> None:
-        """Carry out each order; never returns."""
-        while True:
-            pubsub = self._redis.pubsub()
-            try:
-                pubsub.subscribe(keys.CONTROL)
-                while True:
-                    reply = pubsub.parse_response(block=True)
-                    if reply and reply[0] == b"message" and reply[2] == RELOAD:
-                        reload()
-            except RedisError:
-                time.sleep(RECONNECT_PAUSE_S)
-            finally:
-                pubsub.close()
+def listen(url: str, channels: tuple[str, ...], handle: Callable[[str, bytes], None]) -> None:
+    """Hand `(channel, message)` to a function, for ever; a lost connection is joined again."""
+    redis = connect(url, "control", timeout_s=READ_TIMEOUT_S)
+    while True:
+        pubsub = redis.pubsub()
+        try:
+            pubsub.subscribe(*channels)
+            while True:
+                reply = pubsub.parse_response(block=True)
+                if reply and reply[0] == b"message":
+                    handle(reply[1].decode(), reply[2])
+        except RedisError:
+            time.sleep(RECONNECT_PAUSE_S)
+        finally:
+            pubsub.close()
 
 
 def reload_and_report(live: LiveCatalog, redis: RedisClient, process: str) -> str:

@@ -85,11 +85,6 @@ class Health:
             _, rows = pipe.execute()
         return frozenset(row.decode() for row in rows)
 
-    def outbox_length(self) -> int:
-        """Charges that wait for the ledger."""
-        with translated():
-            return int(self._redis.xlen(keys.OUTBOX))
-
     def breakers(self, endpoint_ids: list[str]) -> dict[str, str]:
         """State of each breaker that is not closed, for metrics."""
         with translated():

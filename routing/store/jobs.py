@@ -397,6 +397,16 @@ class Jobs:
             waiting_since_ms=int(since),
         )
 
+    def begin_reaping(self, lock_ms: int) -> bool:
+        """Become the active reaper; False while another is. The lock ends by itself."""
+        with translated():
+            return bool(self._redis.set(keys.REAPER_LOCK, "1", nx=True, px=lock_ms))
+
+    def end_reaping(self) -> None:
+        """Let the next reaper have its turn."""
+        with translated():
+            self._redis.delete(keys.REAPER_LOCK)
+
     def workers_alive(self, now_ms: int) -> int:
         """Attempt workers whose heartbeat stands."""
         with translated():

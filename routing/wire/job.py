@@ -6,6 +6,7 @@ deploy. Neither holds a prompt or a key.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -243,10 +244,7 @@ class Charge:
                 "lat": self.latency_ms,
                 "gen": self.generation_ms,
                 "hold": self.hold_nano,
-                "att": [
-                    [a.endpoint_id, a.provider, a.status, a.latency_ms, a.message]
-                    for a in self.attempts
-                ],
+                "att": attempts_to_list(self.attempts),
             }
         )
 
@@ -289,11 +287,21 @@ class Charge:
             latency_ms=data["lat"],
             generation_ms=data["gen"],
             hold_nano=data["hold"],
-            attempts=tuple(
-                AttemptRecord(endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text)
-                for e, p, s, ms, text in data["att"]
-            ),
+            attempts=attempts_from_list(data["att"]),
         )
+
+
+def attempts_to_list(attempts: Iterable[AttemptRecord]) -> list[list[Any]]:
+    """Attempts in the order `attempts_from_list` reads."""
+    return [[a.endpoint_id, a.provider, a.status, a.latency_ms, a.message] for a in attempts]
+
+
+def attempts_from_list(data: list[list[Any]]) -> tuple[AttemptRecord, ...]:
+    """The inverse of `attempts_to_list`."""
+    return tuple(
+        AttemptRecord(endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text)
+        for e, p, s, ms, text in data
+    )
 
 
 def price_to_list(price: Price) -> list[Any]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.bench.answers import KINDS
 from tests.bench.client import Target
+from tests.cluster import free_ports
 
 ROOT: Final = Path(__file__).parents[2]
 LITELLM_VENV: Final = ROOT / ".bench" / "litellm-venv"
@@ -53,15 +53,6 @@ class System:
     name: str
     pid: int
     target: Target
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @contextmanager

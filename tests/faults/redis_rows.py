@@ -43,12 +43,7 @@ def redis_stalled(trial: Trial) -> Row:
     trial.hit += trial.call(trial.n - len(trial.hit), models=_BOTH)
     time.sleep(_STALL_S)
     cluster.kill("redis", signal.SIGCONT)
-    trial.wait_ended()
-    whole = sum(call.verdict == "complete" for call in trial.hit)
-    fault = f"Redis stalls for {_STALL_S:g} s ({whole} whole)"
-    row = close(trial, fault, trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
-    cluster.wait_ready()
-    return row
+    return _ended(trial, f"Redis stalls for {_STALL_S:g} s")
 
 
 def _restarted(trial: Trial, number: signal.Signals, what: str) -> Row:
@@ -61,11 +56,15 @@ def _restarted(trial: Trial, number: signal.Signals, what: str) -> Row:
     trial.damage()
     cluster.start_process("redis")
     cluster.wait_ready("redis")
+    return _ended(trial, f"{what}, mid-stream")
+
+
+def _ended(trial: Trial, what: str) -> Row:
+    """Judge the calls once all have ended, and say how many were whole."""
     trial.wait_ended()
     whole = sum(call.verdict == "complete" for call in trial.hit)
-    fault = f"{what}, mid-stream ({whole} whole)"
-    row = close(trial, fault, trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
-    cluster.wait_ready()
+    row = close(trial, f"{what} ({whole} whole)", trial.until_next_piece(), allowed=ANSWER_OR_ERROR)
+    trial.cluster.wait_ready()
     return row
 
 
