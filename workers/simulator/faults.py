@@ -43,6 +43,7 @@ KINDS: Final[dict[str, Kind]] = {
     "429_retry_after": Kind(default="1", most=_SECONDS_MAX),
     "500_once": Kind(),
     "503": Kind(),
+    "529": Kind(),
     "401": Kind(),
     "402": Kind(),
     "403": Kind(),
@@ -56,6 +57,7 @@ KINDS: Final[dict[str, Kind]] = {
     "silence": Kind(),
     # A whole answer that says something odd.
     "content_filter": Kind(breaks=False),
+    "refusal": Kind(breaks=False),
     "no_usage": Kind(breaks=False),
     "absurd_usage": Kind(
         breaks=False,

@@ -77,11 +77,23 @@ def marker_in(said: str) -> str | None:
 
 
 def without_secrets(headers: dict[str, str]) -> dict[str, str]:
-    """Return the headers with the key replaced by its SHA-256."""
-    value = headers.get("authorization")
-    if value is None:
-        return headers
-    return {**headers, "authorization": f"sha256:{sha256(value.encode()).hexdigest()}"}
+    """Return the headers with every key replaced by its SHA-256."""
+    secrets = {
+        name: f"sha256:{sha256(headers[name].encode()).hexdigest()}"
+        for name in _SECRET_HEADERS
+        if name in headers
+    }
+    return {**headers, **secrets}
+
+
+#: Where the providers' keys are.
+_SECRET_HEADERS: Final = (
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+)
 
 
 class Journal:

@@ -5,26 +5,21 @@ from typing import Any, Final
 
 import orjson
 
-from workers.simulator.dialect import (
-    Answer,
-    Ask,
-    Choice,
-    Direct,
-    Event,
-    Failure,
-    ToolCall,
-    Usage,
-)
+from workers.simulator.dialect import Answer, Ask, Dialect, Direct, Event, Failure
+from workers.simulator.openai_answers import plain_body
+from workers.simulator.openai_embeddings import embeddings_body, read_embeddings
 from workers.simulator.openai_fields import Invalid
-from workers.simulator.openai_request import parse, read_chat, read_text
-from workers.simulator.providers import Errors, Manner, Reasoning, manner_of
+from workers.simulator.openai_request import parse, read_chat, read_model, read_text
+from workers.simulator.openai_stream import Stream
+from workers.simulator.providers import Errors, Manner, manner_of
 from workers.simulator.wire import Request
 
-CHAT: Final = "/v1/chat/completions"
-TEXT: Final = "/v1/completions"
-MODELS: Final = "/v1/models"
-# Arguments come in fragments about this long.
-FRAGMENT_CHARACTERS: Final = 8
+# How the paths end; every provider puts something else before.
+CHAT: Final = "/chat/completions"
+TEXT: Final = "/completions"
+MODELS: Final = "/models"
+EMBEDDINGS: Final = "/embeddings"
+_OPERATIONS: Final = (CHAT, TEXT, MODELS, EMBEDDINGS)
 REMEMBERED_BYTES_MAX: Final = 16 * 1024
 CREATED: Final = 1_735_689_600  # 2025-01-01, when the listed models were "made"
 LISTED_MODELS: Final = ("sim-plain", "sim-burst-20", "sim-paced-20x50", "sim-reasoning")
@@ -81,28 +76,39 @@ _FAILURES: Final[dict[Failure, tuple[int, str, str, str | None]]] = {
         "content_filter",
     ),
 }
+# What OpenAI says of its limits when one is reached.
+_LIMITS: Final = {
+    "x-ratelimit-limit-requests": "500",
+    "x-ratelimit-limit-tokens": "30000",
+    "x-ratelimit-remaining-requests": "0",
+    "x-ratelimit-remaining-tokens": "29000",
+    "x-ratelimit-reset-requests": "120ms",
+    "x-ratelimit-reset-tokens": "2s",
+}
 _FAILURE_PARAMS: Final = {Failure.CONTEXT: "messages", Failure.FILTERED: "prompt"}
 
 
-class OpenAIDialect:
-    """Chat and text completions in the OpenAI format; see ``Dialect`` for the methods."""
+class OpenAIDialect(Dialect):
+    """Chat, text completions and embeddings in the OpenAI format; see ``Dialect``."""
 
     def claims(self, path: str) -> bool:
-        """Whether the path is one of the three this dialect serves."""
-        return path in (CHAT, TEXT, MODELS)
+        """Whether the path ends as one of the four this dialect serves."""
+        return path.endswith(_OPERATIONS)
 
     def read(self, provider: str, path: str, request: Request) -> Ask | Direct:
         """Check the key, the method and the body, in that order."""
         manner = manner_of(provider)
         if not request.headers.get("authorization", "").startswith("Bearer "):
             return _unauthorized(manner)
-        if path == MODELS:
+        if path.endswith(MODELS):
             return Direct(status=200, body=_models(provider))
+        return self.read_body(path, request, manner)
+
+    def read_body(self, path: str, request: Request, manner: Manner) -> Ask | Direct:
+        """Check the method and the body of a caller whose key is good."""
         if request.method != "POST":
-            return Direct(
-                status=405,
-                body=_error(manner, "Not allowed to GET on this path.", "invalid_request_error"),
-            )
+            message = f"Not allowed to {request.method} on this path."
+            return Direct(status=405, body=_error(manner, 405, message, "invalid_request_error"))
         try:
             if len(request.body) <= REMEMBERED_BYTES_MAX:
                 return _read_remembered(path, request.body, manner)
@@ -112,242 +118,44 @@ class OpenAIDialect:
 
     def plain(self, provider: str, ask: Ask, answer: Answer) -> bytes:
         """Render one body."""
-        manner = manner_of(provider)
-        render = _text_choice if ask.kind == "text" else _chat_choice
-        body: dict[str, Any] = {
-            "id": _id(ask, answer, manner),
-            "object": "text_completion" if ask.kind == "text" else "chat.completion",
-            "created": answer.created,
-            "model": answer.model,
-            "choices": [
-                render(choice, index, manner) for index, choice in enumerate(answer.choices)
-            ],
-            "system_fingerprint": _fingerprint(answer),
-        }
-        if answer.usage is not None:
-            body["usage"] = _usage(answer.usage, manner)
-        if manner.service_tier:
-            body["service_tier"] = "default"
-        if manner.x_groq:
-            body["x_groq"] = {"id": _groq_id(answer)}
-        return orjson.dumps(body)
+        if ask.kind == "embeddings":
+            return embeddings_body(ask, answer)
+        return plain_body(ask, answer, manner_of(provider))
 
     def events(self, provider: str, ask: Ask, answer: Answer) -> list[Event]:
         """Render a stream, ``[DONE]`` included."""
-        return _Stream(manner_of(provider), ask, answer).events()
+        return Stream(manner_of(provider), ask, answer).events()
 
     def failure(self, provider: str, failure: Failure) -> Direct:
         """Render an error the way this provider words it."""
         status, message, kind, code = _FAILURES[failure]
-        body = _error(
-            manner_of(provider), message, kind, param=_FAILURE_PARAMS.get(failure), code=code
-        )
-        return Direct(status=status, body=body)
+        manner = manner_of(provider)
+        body = _error(manner, status, message, kind, param=_FAILURE_PARAMS.get(failure), code=code)
+        limited = failure is Failure.RATE_LIMITED and manner.service_tier
+        return Direct(status=status, body=body, headers=_LIMITS if limited else {})
 
     def failure_event(self, provider: str, failure: Failure) -> Event:
-        """Render an error inside a stream: the same object as in a body."""
-        return Event(data=self.failure(provider, failure).body, kind="error")
+        """Render an error inside a stream: mostly the same object as in a body."""
+        body = self.failure(provider, failure).body
+        if manner_of(provider).errors is Errors.OPENROUTER:
+            choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+            body = orjson.dumps(
+                {"object": "chat.completion.chunk", **orjson.loads(body), "choices": [choice]}
+            )
+        return Event(data=body, kind="error")
 
 
 def _read(path: str, data: bytes, manner: Manner) -> Ask:
     body = parse(data)
-    return read_chat(body, manner) if path == CHAT else read_text(body, manner)
+    if path.endswith(CHAT):
+        return read_chat(body, manner)
+    if path.endswith(EMBEDDINGS):
+        return read_embeddings(body, read_model(body), manner)
+    return read_text(body, manner)
 
 
 # A benchmark sends the same body again and again, and it always means the same.
 _read_remembered = lru_cache(maxsize=512)(_read)
-
-
-class _Stream:
-    """Renders one answer as events; holds what every chunk repeats."""
-
-    def __init__(self, manner: Manner, ask: Ask, answer: Answer) -> None:
-        self._manner = manner
-        self._ask = ask
-        self._answer = answer
-        self._usage = None if answer.usage is None else _usage(answer.usage, manner)
-        self._frame: dict[str, Any] = {
-            "id": _id(ask, answer, manner),
-            "object": "text_completion" if ask.kind == "text" else "chat.completion.chunk",
-            "created": answer.created,
-            "model": answer.model,
-            "system_fingerprint": _fingerprint(answer),
-        }
-        if manner.service_tier:
-            self._frame["service_tier"] = "default"
-        if manner.usage_null or (ask.include_usage and self._usage is not None):
-            self._frame["usage"] = None
-
-    def events(self) -> list[Event]:
-        render = self._text_choice if self._ask.kind == "text" else self._chat_choice
-        events: list[Event] = []
-        for index, choice in enumerate(self._answer.choices):
-            render(events, choice, index)
-        # Usage of its own comes once, after all choices; on the finish chunk it is already out.
-        if self._ask.include_usage and self._usage is not None and not self._manner.usage_on_finish:
-            data = orjson.dumps({**self._frame, "choices": [], "usage": self._usage})
-            events.append(Event(data=data, kind="usage"))
-        events.append(Event(data=b"[DONE]", kind="end"))
-        return events
-
-    def _chat_choice(self, events: list[Event], choice: Choice, index: int) -> None:
-        start = {"role": "assistant", "content": None if choice.calls else ""}
-        events.append(Event(data=self._chunk(index, start, first=True), kind="start"))
-        for thought in choice.reasoning:
-            delta = _thought(thought, self._manner)
-            if delta is not None:
-                events.append(Event(data=self._chunk(index, delta)))
-        events.extend(Event(data=self._chunk(index, {"content": piece})) for piece in choice.pieces)
-        for position, call in enumerate(choice.calls):
-            events.extend(
-                Event(data=self._chunk(index, {"tool_calls": [fragment]}))
-                for fragment in _fragments(call, position, self._manner)
-            )
-        if self._answer.says_finish:
-            events.append(Event(data=self._finish(index, choice), kind="finish"))
-
-    def _text_choice(self, events: list[Event], choice: Choice, index: int) -> None:
-        for piece in choice.pieces:
-            body = {"text": piece, "index": index, "logprobs": None, "finish_reason": None}
-            events.append(Event(data=orjson.dumps({**self._frame, "choices": [body]})))
-        if self._answer.says_finish:
-            body = {
-                "text": "",
-                "index": index,
-                "logprobs": None,
-                "finish_reason": choice.finish_reason,
-            }
-            data = orjson.dumps({**self._frame, "choices": [body], **self._last(index)})
-            events.append(Event(data=data, kind="finish"))
-
-    def _chunk(self, index: int, delta: dict[str, Any], *, first: bool = False) -> bytes:
-        body = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
-        if self._manner.text_beside_delta:
-            body["text"] = delta.get("content") or ""
-        chunk = {**self._frame, "choices": [body]}
-        if first and self._manner.x_groq:
-            chunk["x_groq"] = {"id": _groq_id(self._answer)}
-        return orjson.dumps(chunk)
-
-    def _finish(self, index: int, choice: Choice) -> bytes:
-        body = {
-            "index": index,
-            "delta": {},
-            "logprobs": None,
-            "finish_reason": choice.finish_reason,
-        }
-        if self._manner.usage_on_finish or self._manner.text_beside_delta:
-            body["delta"] = {"role": "assistant", "content": ""}
-        if self._manner.text_beside_delta:
-            body["text"] = ""
-        return orjson.dumps({**self._frame, "choices": [body], **self._last(index)})
-
-    def _last(self, index: int) -> dict[str, Any]:
-        """Return what only the very last finish chunk carries."""
-        if index + 1 < len(self._answer.choices) or self._usage is None:
-            return {}
-        if self._manner.x_groq:
-            return {"x_groq": {"id": _groq_id(self._answer), "usage": self._usage}}
-        return {"usage": self._usage} if self._manner.usage_on_finish else {}
-
-
-def _id(ask: Ask, answer: Answer, manner: Manner) -> str:
-    if manner.errors is Errors.MISTRAL:
-        return answer.tag[:32]
-    return f"{'cmpl' if ask.kind == 'text' else 'chatcmpl'}-{answer.tag[:29]}"
-
-
-def _groq_id(answer: Answer) -> str:
-    return f"req_{answer.tag[:26]}"
-
-
-def _fingerprint(answer: Answer) -> str:
-    return f"fp_{answer.tag[-10:]}"
-
-
-def _chat_choice(choice: Choice, index: int, manner: Manner) -> dict[str, Any]:
-    content: Any = None if choice.calls else "".join(choice.pieces)
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
-    thought = "".join(choice.reasoning)
-    if thought:
-        message.update(_thought(thought, manner) or {})
-        if manner.reasoning is Reasoning.PARTS and content is not None:
-            message["content"] = [*message["content"], {"type": "text", "text": content}]
-    if choice.calls:
-        message["tool_calls"] = [_tool_call(call, manner) for call in choice.calls]
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": choice.finish_reason,
-    }
-
-
-def _text_choice(choice: Choice, index: int, _manner: Manner) -> dict[str, Any]:
-    return {
-        "text": "".join(choice.pieces),
-        "index": index,
-        "logprobs": None,
-        "finish_reason": choice.finish_reason,
-    }
-
-
-def _thought(text: str, manner: Manner) -> dict[str, Any] | None:
-    match manner.reasoning:
-        case Reasoning.HIDDEN:
-            return None
-        case Reasoning.REASONING:
-            return {"reasoning": text}
-        case Reasoning.REASONING_CONTENT:
-            return {"reasoning_content": text}
-        case Reasoning.PARTS:
-            part = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
-            return {"content": [part]}
-
-
-def _tool_call_id(call: ToolCall, manner: Manner) -> str:
-    return call.tag[:9] if manner.bare_tool_call_ids else f"call_{call.tag}"
-
-
-def _tool_call(call: ToolCall, manner: Manner) -> dict[str, Any]:
-    return {
-        "id": _tool_call_id(call, manner),
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
-    }
-
-
-def _fragments(call: ToolCall, position: int, manner: Manner) -> list[dict[str, Any]]:
-    """Return a call as a stream has it: id and name first, then the arguments bit by bit."""
-    whole = {"index": position, **_tool_call(call, manner)}
-    if manner.whole_tool_calls:
-        return [whole]
-    text = call.arguments
-    starts = range(0, len(text), FRAGMENT_CHARACTERS)
-    return [
-        {**whole, "function": {"name": call.name, "arguments": ""}},
-        *(
-            {
-                "index": position,
-                "function": {"arguments": text[start : start + FRAGMENT_CHARACTERS]},
-            }
-            for start in starts
-        ),
-    ]
-
-
-def _usage(usage: Usage, manner: Manner) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    }
-    if manner.cache_hit_tokens and isinstance(usage.prompt, int) and isinstance(usage.cached, int):
-        body["prompt_cache_hit_tokens"] = usage.cached
-        body["prompt_cache_miss_tokens"] = usage.prompt - usage.cached
-    return body
 
 
 def _models(provider: str) -> bytes:
@@ -369,25 +177,30 @@ def _unauthorized(manner: Manner) -> Direct:
     )
     if manner.errors is Errors.MISTRAL:
         return Direct(status=401, body=b'{"message":"Unauthorized","request_id":"simulator"}')
-    return Direct(status=401, body=_error(manner, message, "invalid_request_error"))
+    return Direct(status=401, body=_error(manner, 401, message, "invalid_request_error"))
 
 
 def _refusal(manner: Manner, invalid: Invalid) -> Direct:
     message = str(invalid)
+    status = 400
     if manner.errors is not Errors.MISTRAL:
         body = _error(
-            manner, message, "invalid_request_error", param=invalid.param, code=invalid.code
+            manner, status, message, "invalid_request_error", param=invalid.param, code=invalid.code
         )
-        return Direct(status=400, body=body)
+        return Direct(status=status, body=body)
     if invalid.kind == "invalid_function_call":
-        return Direct(status=400, body=_error(manner, message, invalid.kind, code=invalid.code))
+        body = _error(manner, status, message, invalid.kind, code=invalid.code)
+        return Direct(status=status, body=body)
     where = [int(part) if part.isdigit() else part for part in invalid.param.split(".")]
     detail = {"type": invalid.kind, "loc": ["body", *where], "msg": message, "input": None}
-    return Direct(status=422, body=_error(manner, {"detail": [detail]}, "invalid_request_error"))
+    status = 422
+    body = _error(manner, status, {"detail": [detail]}, "invalid_request_error")
+    return Direct(status=status, body=body)
 
 
 def _error(
     manner: Manner,
+    status: int,
     message: str | dict[str, Any],
     kind: str,
     *,
@@ -406,3 +219,9 @@ def _error(
             return orjson.dumps(
                 {"code": code or "Client specified an invalid argument", "error": message}
             )
+        case Errors.OPENROUTER:
+            body = {"message": message, "code": status, "metadata": {"error_type": kind}}
+            return orjson.dumps({"error": body, "user_id": "user_simulator"})
+        case Errors.AZURE:
+            error = {"message": message, "type": kind, "param": param, "code": code or str(status)}
+            return orjson.dumps({"error": error})

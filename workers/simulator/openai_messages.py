@@ -1,20 +1,28 @@
 """Checks the messages of a request in the OpenAI dialect."""
 
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.simulator.openai_fields import Invalid
-from workers.simulator.providers import Errors, Manner
+from workers.simulator.openai_media import read_part
+from workers.simulator.openai_thinking import check_message_fields
+from workers.simulator.providers import Manner
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-PARTS: Final = frozenset(
-    {"text", "image_url", "input_audio", "file", "video_url", "refusal", "thinking"}
-)
 
 _BARE_ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 
 
-def read_messages(body: dict[str, Any], manner: Manner) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages, and the MIME types of the media in them."""
+
+    messages: list[dict[str, Any]]
+    media: tuple[str, ...]
+
+
+def read_messages(body: dict[str, Any], manner: Manner) -> Conversation:
     """Check all messages, and that every tool result answers a call.
 
     Raises:
@@ -44,9 +52,14 @@ def read_messages(body: dict[str, Any], manner: Manner) -> list[dict[str, Any]]:
             kind="too_short",
         )
     called: set[str] = set()
+    media: list[str] = []
     for index, message in enumerate(messages):
-        _check_message(message, f"messages.{index}", called, manner)
-    return messages
+        where = f"messages.{index}"
+        _check_message(message, where, called, manner)
+        check_message_fields(message, where, manner)
+        optional = message["role"] == "assistant"
+        media.extend(_read_content(message, f"{where}.content", manner, optional=optional))
+    return Conversation(messages, tuple(media))
 
 
 def _check_message(message: dict[str, Any], where: str, called: set[str], manner: Manner) -> None:
@@ -63,13 +76,6 @@ def _check_message(message: dict[str, Any], where: str, called: set[str], manner
         called.update(_tool_call_ids(message, where, manner))
     if role == "tool":
         _check_tool_result(message, where, called)
-    _check_content(message, where, optional=role == "assistant")
-    if manner.errors is Errors.MISTRAL and "reasoning_content" in message:
-        raise Invalid(
-            "Extra inputs are not permitted",
-            f"{where}.{role}.reasoning_content",
-            kind="extra_forbidden",
-        )
 
 
 def _tool_call_ids(message: dict[str, Any], where: str, manner: Manner) -> list[str]:
@@ -123,20 +129,21 @@ def _check_tool_result(message: dict[str, Any], where: str, called: set[str]) ->
         )
 
 
-def _check_content(message: dict[str, Any], where: str, *, optional: bool) -> None:
+def _read_content(
+    message: dict[str, Any], where: str, manner: Manner, *, optional: bool
+) -> list[str]:
     content = message.get("content")
-    where = f"{where}.content"
+    if isinstance(content, str):
+        return []
     if content is None:
         if optional:
-            return
+            return []
         raise Invalid(
             f"Invalid value for '{where}': expected a string, got null.",
             where,
             code="invalid_type",
             kind="string_type",
         )
-    if isinstance(content, str):
-        return
     if not isinstance(content, list):
         raise Invalid(
             f"Invalid type for '{where}': expected a string or an array of objects.",
@@ -144,15 +151,8 @@ def _check_content(message: dict[str, Any], where: str, *, optional: bool) -> No
             code="invalid_type",
             kind="string_type",
         )
-    for index, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if not isinstance(kind, str) or kind not in PARTS or kind not in part:
-            raise Invalid(
-                f"Invalid value: {kind!r}. Supported values are: {', '.join(sorted(PARTS))}.",
-                f"{where}.{index}.type",
-                code="invalid_value",
-                kind="union_tag_invalid",
-            )
+    types = (read_part(part, f"{where}.{index}", manner) for index, part in enumerate(content))
+    return [kind for kind in types if kind is not None]
 
 
 def said_in(messages: list[dict[str, Any]]) -> str:
@@ -170,3 +170,14 @@ def content_text(message: dict[str, Any]) -> str:
         return content
     texts = (part.get("text") for part in content or () if part["type"] == "text")
     return "\n".join(part for part in texts if isinstance(part, str))
+
+
+def tool_results(messages: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the texts of the tool results since the last user message."""
+    found: list[str] = []
+    for message in reversed(messages):
+        if message["role"] == "user":
+            break
+        if message["role"] == "tool":
+            found.append(content_text(message))
+    return tuple(reversed(found))

@@ -4,12 +4,12 @@ A router that translates wrongly must be refused here, as it would be out there:
 provider's own status and body.
 """
 
-import re
 from typing import Any, Final
 
 import orjson
 
-from workers.simulator.dialect import Ask, Tool
+from workers.simulator.answers import pick_tools
+from workers.simulator.dialect import Ask, CacheMark, Tool
 from workers.simulator.openai_fields import (
     Invalid,
     check_fields,
@@ -18,15 +18,24 @@ from workers.simulator.openai_fields import (
     read_max_tokens,
     read_stop,
 )
-from workers.simulator.openai_messages import content_text, read_messages, said_in
+from workers.simulator.openai_messages import (
+    content_text,
+    read_messages,
+    said_in,
+    tool_results,
+)
+from workers.simulator.openai_output import Output, read_output
+from workers.simulator.openai_thinking import check_replay, reasons, thought_form
 from workers.simulator.providers import Manner
-from workers.simulator.text import estimate_tokens
+from workers.simulator.text import digest, estimate_tokens
 
 TOKENS_PER_MESSAGE: Final = 4
 # A picture's price does not depend on how its bytes are written down.
 TOKENS_PER_MEDIUM: Final = 85
 
-_REASONS: Final = re.compile(r"reason|think|(?:^|[^a-z0-9])r1(?:[^a-z0-9]|$)")
+CACHE_MARKS_MAX: Final = 4
+_SILENT: Final = Output()
+_NOTHING: Final[dict[str, Any]] = {}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -52,13 +61,19 @@ def read_chat(body: dict[str, Any], manner: Manner) -> Ask:
     Raises:
         Invalid: The provider would refuse it.
     """
-    model = _model(body)
+    model = read_model(body)
     check_fields(body, manner)
     check_sampling(body)
     check_stream(body, manner)
-    messages = read_messages(body, manner)
+    conversation = read_messages(body, manner)
+    messages = conversation.messages
     tools = _tools(body)
     said = said_in(messages)
+    thinks = reasons(body, model, manner)
+    check_replay(messages, manner, thinks=thinks)
+    output = read_output(body, manner) if "modalities" in body or "audio" in body else _SILENT
+    form = thought_form(body, manner) if thinks else None
+    marks = _cache_marks(messages) if manner.cache_marks else ()
     return Ask(
         model=model,
         said=said,
@@ -70,7 +85,15 @@ def read_chat(body: dict[str, Any], manner: Manner) -> Ask:
         n=body.get("n") or 1,
         calls=_calls(body, tools, said, messages),
         json_schema=_json_schema(body),
-        reasoning=_reasons(body, model),
+        reasoning=thinks,
+        media=conversation.media,
+        tool_results=tool_results(messages),
+        images=output.images,
+        aspect_ratio=output.aspect_ratio,
+        audio_format=output.audio_format,
+        cache_marks=marks,
+        implicit_cache=not marks,
+        extras={"thoughts": form} if form else _NOTHING,
     )
 
 
@@ -80,7 +103,7 @@ def read_text(body: dict[str, Any], manner: Manner) -> Ask:
     Raises:
         Invalid: The provider would refuse it.
     """
-    model = _model(body)
+    model = read_model(body)
     check_fields(body, manner)
     check_sampling(body)
     check_stream(body, manner)
@@ -103,7 +126,12 @@ def read_text(body: dict[str, Any], manner: Manner) -> Ask:
     )
 
 
-def _model(body: dict[str, Any]) -> str:
+def read_model(body: dict[str, Any]) -> str:
+    """Return the model that is asked for.
+
+    Raises:
+        Invalid: There is none.
+    """
     model = body.get("model")
     if model is None or model == "":
         raise Invalid("you must provide a model parameter", "model", kind="missing")
@@ -147,16 +175,16 @@ def _calls(
     wanted = _wanted(choice, tools)
     if not tools or choice == "none":
         return ()
-    if wanted is None:
-        asked = "tool" in said.lower() or "weather" in said.lower()
-        # After a tool's result the model speaks, or an agent would never come to an end.
-        if choice not in ("required", "any") and (not asked or messages[-1]["role"] == "tool"):
-            return ()
-        wanted = next(iter(tools.values()))
-    if "parallel" in said.lower() and body.get("parallel_tool_calls") is not False:
-        others = [tool for tool in tools.values() if tool is not wanted]
-        return (wanted, others[0] if others else wanted)
-    return (wanted,)
+    offered = list(tools.values())
+    if wanted is not None:
+        offered = [wanted, *(tool for tool in offered if tool is not wanted)]
+    return pick_tools(
+        offered,
+        said,
+        must=wanted is not None or choice in ("required", "any"),
+        answered=messages[-1]["role"] == "tool",
+        parallel=body.get("parallel_tool_calls") is not False,
+    )
 
 
 def _wanted(choice: Any, tools: dict[str, Tool]) -> Tool | None:
@@ -201,22 +229,57 @@ def _json_schema(body: dict[str, Any]) -> dict[str, Any] | None:
     return schema if isinstance(schema, dict) else {}
 
 
-def _reasons(body: dict[str, Any], model: str) -> bool:
-    effort = body.get("reasoning_effort")
-    if effort == "none":
-        return False
-    return bool(effort or body.get("reasoning") or _REASONS.search(model.lower()))
-
-
 def _prompt_tokens(messages: list[dict[str, Any]], body: dict[str, Any]) -> int:
     tokens = TOKENS_PER_MESSAGE * len(messages)
     for message in messages:
-        tokens += estimate_tokens(content_text(message))
-        content = message.get("content")
-        if isinstance(content, list):
-            tokens += TOKENS_PER_MEDIUM * sum(part["type"] != "text" for part in content)
-        if calls := message.get("tool_calls"):
-            tokens += estimate_tokens(orjson.dumps(calls).decode())
+        tokens += _message_tokens(message)
     if tools := body.get("tools"):
         tokens += estimate_tokens(orjson.dumps(tools).decode())
     return tokens
+
+
+def _message_tokens(message: dict[str, Any]) -> int:
+    tokens = estimate_tokens(content_text(message))
+    content = message.get("content")
+    if isinstance(content, list):
+        tokens += TOKENS_PER_MEDIUM * sum(part["type"] != "text" for part in content)
+    if calls := message.get("tool_calls"):
+        tokens += estimate_tokens(orjson.dumps(calls).decode())
+    return tokens
+
+
+def _cache_marks(messages: list[dict[str, Any]]) -> tuple[CacheMark, ...]:
+    """Return the marked ends of the prompt, with all that comes before each as its key."""
+    marks: list[CacheMark] = []
+    said = ""
+    tokens = 0
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content or ""}]
+        said += message["role"]
+        for place, part in enumerate(parts):
+            control = part.get("cache_control")
+            plain = {name: value for name, value in part.items() if name != "cache_control"}
+            said += orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+            tokens += estimate_tokens(part["text"]) if "text" in part else TOKENS_PER_MEDIUM
+            if control is not None:
+                lasting = _is_lasting(control, f"messages.{index}.content.{place}.cache_control")
+                marks.append(CacheMark(digest(said.encode()), tokens, lasting))
+    if len(marks) > CACHE_MARKS_MAX:
+        raise Invalid(
+            f"A maximum of {CACHE_MARKS_MAX} blocks with cache_control may be provided. "
+            f"Found {len(marks)}.",
+            "messages",
+        )
+    return tuple(marks)
+
+
+def _is_lasting(control: Any, where: str) -> bool:
+    kind = control.get("type") if isinstance(control, dict) else None
+    if kind != "ephemeral" or control.get("ttl") not in (None, "5m", "1h"):
+        raise Invalid(
+            "Invalid cache_control: expected {type: 'ephemeral'} with a ttl of '5m' or '1h'.",
+            where,
+            code="invalid_value",
+        )
+    return bool(control.get("ttl") == "1h")

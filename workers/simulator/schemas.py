@@ -59,7 +59,8 @@ class _Filler:
         kind = schema.get("type", "object" if "properties" in schema else "string")
         if isinstance(kind, list):
             kind = kind[0] if kind else "string"
-        match kind:
+        # Gemini writes its types in capitals.
+        match kind.lower() if isinstance(kind, str) else "string":
             case "object":
                 return self._object(schema, depth)
             case "array":

@@ -10,10 +10,20 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from workers.simulator.dialect import Answer, Ask, Dialect, Direct, Event, Failure, Usage
+from workers.simulator.dialect import (
+    SSE,
+    Answer,
+    Ask,
+    Choice,
+    Dialect,
+    Direct,
+    Event,
+    Failure,
+    Usage,
+)
 from workers.simulator.faults import Fault
 from workers.simulator.knobs import Knobs
-from workers.simulator.text import CLOSING
+from workers.simulator.text import CLOSING, REFUSAL, estimate_tokens
 from workers.simulator.wire import chunk, head, response
 
 MEGABYTE: Final = 1024 * 1024
@@ -24,6 +34,7 @@ RESET_MS: Final = 20
 # Bytes that a Content-Length promises and that never come.
 MISSING_BYTES: Final = 64
 
+_OK: Final = 200
 _HUGE: Final = 10**15
 _EMOJI: Final = CLOSING.strip()
 _BROKEN_UTF8: Final = b"\xff\xfe\xf0\x9f"
@@ -89,7 +100,9 @@ def say(direct: Direct) -> Script:
 
 def compose(scene: Scene) -> Script:
     """Return the script for one call."""
-    name = scene.fault_name
+    if scene.fault is None:
+        return _stream(scene) if scene.ask.stream else _plain(scene)
+    name = scene.fault.name
     if name in _FAILURES:
         return _failure(scene, _FAILURES[name])
     if name in _INSTEAD:
@@ -107,6 +120,8 @@ _FAILURES: Final = {
     "429_retry_after": Failure.RATE_LIMITED,
     "500_once": Failure.BROKEN,
     "503": Failure.OVERLOADED,
+    # Anthropic's own status for it; the others answer 503 to both.
+    "529": Failure.OVERLOADED,
     "401": Failure.UNAUTHORIZED,
     "402": Failure.UNPAID,
     "403": Failure.FORBIDDEN,
@@ -118,7 +133,10 @@ _FAILURES: Final = {
 def _failure(scene: Scene, failure: Failure) -> Script:
     direct = scene.dialect.failure(scene.provider, failure)
     if scene.fault_name == "429_retry_after":
-        direct = replace(direct, headers={"retry-after": str(scene.fault_number)})
+        headers = {**direct.headers, "retry-after": str(scene.fault_number)}
+        direct = replace(direct, headers=headers)
+    if direct.status == _OK and scene.ask.stream:  # a blocked prompt is an answer, at Google
+        return _play_events(scene, [Event(data=direct.body, kind="error")])
     return say(direct)
 
 
@@ -142,8 +160,10 @@ def _error_200(scene: Scene) -> Script:
         body = scene.dialect.failure(scene.provider, Failure.BROKEN).body
         return say(Direct(status=200, body=body))
     error = scene.dialect.failure_event(scene.provider, Failure.BROKEN)
-    ends = [e for e in scene.dialect.events(scene.provider, scene.ask, scene.answer) if _ends(e)]
-    return _play_events(scene, [error, *ends])
+    events = scene.dialect.events(scene.provider, scene.ask, scene.answer)
+    # A bare mark may follow an error; an end that is a message would claim success.
+    marks = [event for event in events if _ends(event) and not event.name]
+    return _play_events(scene, [error, *marks])
 
 
 _INSTEAD: Final[dict[str, Callable[[Scene], Script]]] = {
@@ -175,11 +195,22 @@ def _filtered(scene: Scene) -> Answer:
     return replace(scene.answer, choices=choices)
 
 
-def _blank(scene: Scene) -> Answer:
+def _refusing(scene: Scene) -> Answer:
     choices = tuple(
-        replace(c, pieces=(), reasoning=(), calls=(), finish_reason=None)
-        for c in scene.answer.choices
+        replace(_emptied(c), refusal=REFUSAL, finish_reason="stop") for c in scene.answer.choices
     )
+    prompt = scene.ask.prompt_tokens
+    words = estimate_tokens(REFUSAL) * len(choices)
+    usage = Usage(prompt=prompt, completion=words, total=prompt + words)
+    return replace(scene.answer, choices=choices, usage=usage)
+
+
+def _emptied(choice: Choice) -> Choice:
+    return replace(choice, pieces=(), reasoning=(), calls=(), images=(), audio=b"", transcript="")
+
+
+def _blank(scene: Scene) -> Answer:
+    choices = tuple(replace(_emptied(c), finish_reason=None) for c in scene.answer.choices)
     prompt = scene.ask.prompt_tokens
     usage = Usage(prompt=prompt, completion=0, total=prompt)
     return replace(scene.answer, choices=choices, usage=usage)
@@ -203,6 +234,7 @@ _ALTERED: Final[dict[str, Callable[[Scene], Answer]]] = {
     "absurd_usage": _absurd,
     "no_usage": lambda scene: replace(scene.answer, usage=None),
     "content_filter": _filtered,
+    "refusal": _refusing,
     "null_finish_zero": _blank,
     "no_finish": _endless,
     "huge_event": lambda scene: _with_piece(scene, "x" * (scene.fault_number * MEGABYTE)),
@@ -215,13 +247,17 @@ _ALTERED: Final[dict[str, Callable[[Scene], Answer]]] = {
 
 
 def _plain(scene: Scene) -> Script:
-    body = _plain_body(scene, scene.dialect.plain(scene.provider, scene.ask, scene.answer))
+    body = scene.dialect.plain(scene.provider, scene.ask, scene.answer)
     first_ms = float(scene.knobs.first_ms)
-    render = _PLAIN.get(scene.fault_name)
-    if render is None:
-        data = response(200, body, headers=_request_id(scene))
-        return Script(steps=(Step(data=data, wait_ms=first_ms),))
-    return render(scene, body, first_ms)
+    if scene.fault is None:
+        return _whole(scene, body, first_ms)
+    render = _PLAIN.get(scene.fault.name, _whole)
+    return render(scene, _plain_body(scene, body), first_ms)
+
+
+def _whole(scene: Scene, body: bytes, first_ms: float) -> Script:
+    data = response(200, body, headers=_request_id(scene))
+    return Script(steps=(Step(data, first_ms),))
 
 
 def _plain_body(scene: Scene, body: bytes) -> bytes:
@@ -298,12 +334,13 @@ _PLAIN: Final[dict[str, Callable[[Scene, bytes, float], Script]]] = {
 def _stream(scene: Scene) -> Script:
     events = scene.dialect.events(scene.provider, scene.ask, scene.answer)
     if scene.fault_name == "malformed_after":
-        broken = Event(data=events[0].data[: len(events[0].data) * 2 // 3])
+        whole = events[0].data
+        broken = Event(data=whole[: len(whole) * 2 // 3], name=events[0].name)
         events.insert(min(scene.fault_number, len(events) - 1), broken)
     elif scene.fault_name == "error_mid":
         place = min(scene.fault_number, len(events) - 1)
-        error = scene.dialect.failure_event(scene.provider, Failure.BROKEN)
-        events = [*events[:place], error]
+        ending = scene.dialect.broken_off(scene.provider, scene.ask, scene.answer, place)
+        events = [*events[:place], *ending]
     elif scene.fault_name == "no_done":
         events = [event for event in events if not _ends(event)]
     return _play_events(scene, events)
@@ -346,7 +383,9 @@ def _play_events(scene: Scene, events: Sequence[Event]) -> Script:
 def _timed(scene: Scene, events: Sequence[Event]) -> list[Step]:
     """Give every event its wait: the first one, the gaps between pieces, nothing for the rest."""
     slow_ms = scene.fault_number if scene.fault_name == "slow_first" else 0
-    frame = _framing(scene.fault_name)
+    frame = _framing(scene.dialect)
+    alter = _FRAMINGS.get(scene.fault_name) if scene.dialect.stream_type == SSE else None
+    splits = scene.fault_name == "split_utf8" and scene.dialect.stream_type == SSE
     steps: list[Step] = []
     pieces = 0
     for event in events:
@@ -354,25 +393,47 @@ def _timed(scene: Scene, events: Sequence[Event]) -> list[Step]:
         pieces += event.kind == "piece"
         if not steps:
             wait_ms = float(scene.knobs.first_ms + slow_ms)
-        data = frame(event.data, len(steps))
+        data = frame(event)
+        if alter is not None:
+            data = alter(data, len(steps))
         counted = not _ends(event)
-        parts = _split_characters(data) if scene.fault_name == "split_utf8" else [data]
+        parts = _split_characters(data) if splits else [data]
         steps.append(Step(data=parts[0], wait_ms=wait_ms, events=counted))
         steps.extend(Step(data=part, wait_ms=SPLIT_MS) for part in parts[1:])
     return steps
 
 
-def _framing(name: str) -> Callable[[bytes, int], bytes]:
-    frames: dict[str, Callable[[bytes, int], bytes]] = {
-        "crlf": lambda data, _index: b"data: %b\r\n\r\n" % data,
-        "no_space": lambda data, _index: b"data:%b\n\n" % data,
-        "comments": lambda data, _index: b": keep-alive\n\n\n: still here\ndata: %b\n\n" % data,
-        "bom": lambda data, index: b"%bdata: %b\n\n" % (b"" if index else b"\xef\xbb\xbf", data),
-        "invalid_utf8": lambda data, _index: (
-            b"data: %b\n\n" % data.replace(_EMOJI.encode(), _BROKEN_UTF8)
-        ),
-    }
-    return frames.get(name, lambda data, _index: b"data: %b\n\n" % data)
+def _framing(dialect: Dialect) -> Callable[[Event], bytes]:
+    """Return the dialect's own framing, or the usual one without asking it for every event."""
+    if type(dialect).frame is Dialect.frame:
+        return _sse
+
+    def framed(event: Event) -> bytes:
+        data = dialect.frame(event)
+        return _sse(event) if data is None else data
+
+    return framed
+
+
+def _sse(event: Event) -> bytes:
+    if event.name:
+        return b"event: %b\ndata: %b\n\n" % (event.name.encode(), event.data)
+    return b"data: %b\n\n" % event.data
+
+
+def _without_spaces(framed: bytes, _index: int) -> bytes:
+    *names, data = framed.split(b"data: ", 1)
+    return b"data:".join([*(name.replace(b": ", b":") for name in names), data])
+
+
+# What a fault makes of one framed event. JSON has no line ends of its own.
+_FRAMINGS: Final[dict[str, Callable[[bytes, int], bytes]]] = {
+    "crlf": lambda framed, _index: framed.replace(b"\n", b"\r\n"),
+    "no_space": _without_spaces,
+    "comments": lambda framed, _index: b": keep-alive\n\n\n: still here\n" + framed,
+    "bom": lambda framed, index: framed if index else b"\xef\xbb\xbf" + framed,
+    "invalid_utf8": lambda framed, _index: framed.replace(_EMOJI.encode(), _BROKEN_UTF8),
+}
 
 
 def _gzipped(steps: list[Step]) -> list[Step]:
@@ -429,12 +490,12 @@ def _ends(event: Event) -> bool:
 
 
 def _request_id(scene: Scene) -> dict[str, str]:
-    return {"x-request-id": f"req_{scene.answer.tag[:32]}"}
+    return {scene.dialect.id_header: f"req_{scene.answer.tag[:32]}"}
 
 
 def _stream_headers(scene: Scene, framing: dict[str, str]) -> dict[str, str]:
     headers = {
-        "content-type": "text/event-stream; charset=utf-8",
+        "content-type": scene.dialect.stream_type,
         "cache-control": "no-cache",
         **framing,
         **_request_id(scene),

@@ -7,6 +7,7 @@ from typing import Final
 # Four characters to a token is the usual rule of thumb for English.
 CHARACTERS_PER_TOKEN: Final = 4
 ECHO_CHARACTERS: Final = 60
+RESULT_CHARACTERS: Final = 200
 PIECES_MIN: Final = 12
 PIECES_SPREAD: Final = 9
 
@@ -20,6 +21,7 @@ _SENTENCES: Final = (
 )
 # Not ASCII on purpose: whoever counts bytes for characters notices it on the first call.
 CLOSING: Final = " 🚂"
+REFUSAL: Final = "I'm sorry, but I can't help with that."
 
 
 def digest(body: bytes) -> str:
@@ -52,6 +54,15 @@ def greeting(model: str, said: str, seed: int) -> str:
         f"Hello from the Pointsman simulator, standing in for {model}. "
         f"{heard}{first} {second}{CLOSING}"
     )
+
+
+def noticed(media: tuple[str, ...], tool_results: tuple[str, ...]) -> str:
+    """Say what came in beside the words, so that a client can see that it arrived."""
+    seen = f" I see: {', '.join(media)}." if media else ""
+    returned = " ".join(
+        f"The tool returned: {result[:RESULT_CHARACTERS]}." for result in tool_results
+    )
+    return seen + (f" {returned}" if returned else "")
 
 
 def thoughts(model: str, seed: int) -> str:

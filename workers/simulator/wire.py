@@ -18,13 +18,16 @@ REASONS: Final = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     413: "Content Too Large",
     422: "Unprocessable Entity",
+    424: "Failed Dependency",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    529: "Site is overloaded",
 }
 
 

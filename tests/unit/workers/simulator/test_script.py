@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from workers.simulator.answers import Stamp, answer
-from workers.simulator.dialect import Ask
+from workers.simulator.dialect import Answer, Ask, Dialect, Event, Failure
 from workers.simulator.faults import KINDS, parse_fault
 from workers.simulator.knobs import Knobs
 from workers.simulator.openai import OpenAIDialect
@@ -29,6 +29,50 @@ def script(fault: str | None = None, *, stream: bool = True, knobs: Knobs | None
         fault=parse_fault(fault) if fault else None,
     )
     return compose(scene)
+
+
+def scene(fault: str | None, ask: Ask, dialect: Dialect) -> Scene:
+    return Scene(
+        dialect=dialect,
+        provider="openai",
+        ask=ask,
+        answer=answer(ask, Knobs(), Stamp(serial=1, created=1, body_sha256="ab" * 32)),
+        knobs=Knobs(gap_ms=0),
+        fault=parse_fault(fault) if fault else None,
+    )
+
+
+class Told(OpenAIDialect):
+    """Keeps the answer it was told to render."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+
+    def events(self, provider: str, ask: Ask, answer: Answer) -> list[Event]:
+        self.answer = answer
+        return super().events(provider, ask, answer)
+
+
+class Binary(OpenAIDialect):
+    """Has a framing of its own."""
+
+    stream_type = "application/octet-stream"
+
+    def events(self, provider: str, ask: Ask, answer: Answer) -> list[Event]:
+        return [Event(b"one"), Event(b"two", "end")]
+
+    def frame(self, event: Event) -> bytes:
+        return b"<%b>" % event.data
+
+
+class Named(OpenAIDialect):
+    """Has one event with a name, and an end mark without."""
+
+    def events(self, provider: str, ask: Ask, answer: Answer) -> list[Event]:
+        return [Event(b'{"x": 1}', "start", "a"), Event(b"[DONE]", "end")]
+
+    def failure_event(self, provider: str, failure: Failure) -> Event:
+        return Event(b"{}", "error", "error")
 
 
 def sent(played: Script) -> tuple[bytes, bytes]:
@@ -83,6 +127,7 @@ def test_every_fault_has_a_script(name: str, stream: bool):
         ("429_retry_after:7", 429),
         ("500_once", 500),
         ("503", 503),
+        ("529", 503),
         ("401", 401),
         ("402", 402),
         ("403", 403),
@@ -185,6 +230,44 @@ def test_usage_oddities():
 
 def test_content_filter_is_the_reason():
     assert events(script("content_filter"))[-3]["choices"][0]["finish_reason"] == "content_filter"
+
+
+def test_a_refusal_says_nothing_else():
+    ask = Ask(model="m", said="hello", stream=True, reasoning=True, images=1, prompt_tokens=9)
+    told = Told()
+    compose(scene("refusal", ask, told))
+
+    assert told.answer is not None
+    (choice,) = told.answer.choices
+    assert choice.refusal
+    assert (choice.pieces, choice.reasoning, choice.images) == ((), (), ())
+    assert told.answer.usage is not None
+    assert told.answer.usage.completion == -(-len(choice.refusal) // 4)
+
+
+@pytest.mark.parametrize("fault", ["crlf", "comments", "bom", "no_space", "split_utf8", None])
+def test_binary_framing_is_left_alone(fault: str | None):
+    ask = Ask(model="m", said="hello", stream=True, prompt_tokens=9)
+    played = compose(scene(fault, ask, Binary()))
+
+    assert b"content-type: application/octet-stream" in sent(played)[0]
+    assert streamed(played) == b"<one><two>"
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (None, b'event: a\ndata: {"x": 1}\n\ndata: [DONE]\n\n'),
+        ("crlf", b'event: a\r\ndata: {"x": 1}\r\n\r\ndata: [DONE]\r\n\r\n'),
+        ("no_space", b'event:a\ndata:{"x": 1}\n\ndata:[DONE]\n\n'),
+        ("bom", b'\xef\xbb\xbfevent: a\ndata: {"x": 1}\n\ndata: [DONE]\n\n'),
+        ("error_200", b"event: error\ndata: {}\n\ndata: [DONE]\n\n"),
+    ],
+)
+def test_named_events(fault: str | None, expected: bytes):
+    ask = Ask(model="m", said="hello", stream=True, prompt_tokens=9)
+
+    assert streamed(compose(scene(fault, ask, Named()))) == expected
 
 
 def test_huge_event_is_huge():
