@@ -17,7 +17,12 @@ from billing.db import Ledger
 from routing import ids
 from routing.budgets import account_scope, key_scope
 from routing.catalog.live import LiveCatalog
-from routing.catalog.pricing import NANO_PER_USD, PICO_PER_NANO, worst_case_nano
+from routing.catalog.pricing import (
+    NANO_PER_USD,
+    PICO_PER_NANO,
+    dearest_completion_pico,
+    worst_case_nano,
+)
 from routing.clock import Clock
 from routing.errors import (
     BadRequest,
@@ -47,8 +52,8 @@ from routing.store.jobs import (
     Replay,
 )
 from routing.wire.account import KeyRecord
-from routing.wire.chat import ChatRequest
 from routing.wire.job import Api, Caller, JobSpec
+from routing.wire.request import InferenceRequest
 from workers.pools import doorbell, interactive_queue
 
 #: An account and a key each load once, a clock is found ahead once; more means nothing holds.
@@ -70,7 +75,7 @@ class Call:
 
     api: Api
     key: KeyRecord
-    request: ChatRequest
+    request: InferenceRequest
     body: bytes
     request_id: str
     idempotency_key: str = ""
@@ -377,7 +382,7 @@ def _affordable_tokens(spec: JobSpec, available_nano: int) -> int:
     for entry in spec.entries:
         price = entry.price
         rest_nano = available_nano - worst_case_nano(price, spec.prompt_tokens_max, 0, 0)
-        token_pico = max(price.completion_pico, price.reasoning_pico or 0)
+        token_pico = dearest_completion_pico(price)
         if token_pico:
             longest = min(longest, rest_nano * PICO_PER_NANO // token_pico)
     return max(0, longest)

@@ -12,7 +12,7 @@ import gevent
 from flask import Flask, request
 from prometheus_client import CollectorRegistry
 
-from api import account, catalog, chat, errors, health
+from api import account, catalog, errors, health, inference
 from api.accept import Acceptor
 from api.auth import Authenticator
 from api.letting_go import LettingGo
@@ -126,7 +126,7 @@ def create_app(parts: Parts) -> Flask:
     authenticate = _authenticate(authenticator)
     for place, path in enumerate(BASE_PATHS):
         for blueprint in (
-            chat.blueprint(authenticator, acceptor, streamer),
+            inference.blueprint(authenticator, acceptor, streamer),
             catalog.blueprint(parts.catalog, parts.clock, parts.view),
             account.blueprint(parts.ledger, authenticate, parts.clock, acceptor.free_today),
         ):

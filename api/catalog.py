@@ -11,7 +11,7 @@ from typing import Any, Protocol, get_args
 import orjson
 from flask import Blueprint, Response, request
 
-from routing.catalog.document import Category
+from routing.catalog.document import Category, Modality
 from routing.catalog.live import LiveCatalog
 from routing.catalog.pricing import usd_per_token
 from routing.catalog.shapes import Architecture, Catalog, Endpoint, Model, Price
@@ -22,6 +22,9 @@ from routing.errors import BadRequest, NotFound
 MAX_AGE_S = 60
 
 _CATEGORIES: tuple[str, ...] = get_args(Category)
+_MODALITIES: tuple[str, ...] = get_args(Modality)
+#: What is listed unless something else is asked for; image models that also write are in it.
+_USUAL = frozenset({"text"})
 _ETAG_HEX = 16
 _TOOL_CHOICES = ("none", "auto", "required", "function")
 
@@ -47,7 +50,13 @@ def blueprint(catalog: LiveCatalog, clock: Clock, health: EndpointHealth) -> Blu
     @routes.get("/models/count")
     def count() -> Response:
         listing = listings.current()
-        return _json(orjson.dumps({"data": {"count": len(listing.items)}}), listing.etag)
+        count = listing.count(_modalities(request.args))
+        return _json(orjson.dumps({"data": {"count": count}}), listing.etag)
+
+    @routes.get("/embeddings/models")
+    def embedding_models() -> Response:
+        listing = listings.current()
+        return _json(listing.body(_wanted({"output_modalities": "embeddings"})), listing.etag)
 
     @routes.get("/models/<author>/<slug>/endpoints")
     def endpoints(author: str, slug: str) -> Response:
@@ -77,6 +86,10 @@ class _Item:
     parameters: frozenset[str]
     body: bytes
 
+    def gives(self, modalities: frozenset[str]) -> bool:
+        """Whether its answers hold one of these."""
+        return not modalities.isdisjoint(self.model.architecture.output_modalities)
+
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
@@ -85,17 +98,21 @@ class _Listing:
     catalog: Catalog
     period: int
     items: tuple[_Item, ...]
-    whole: bytes
+    usual: bytes
 
     @property
     def etag(self) -> str:
         return f"{self.catalog.digest}-{self.period}"
 
     def body(self, wanted: Callable[[_Item], bool] | None) -> bytes:
-        """The answer's bytes; None wants everything."""
+        """The answer's bytes; None wants what is listed by default: all that write text."""
         if wanted is None:
-            return self.whole
+            return self.usual
         return _joined([item for item in self.items if wanted(item)])
+
+    def count(self, modalities: frozenset[str]) -> int:
+        """How many models give one of these."""
+        return sum(item.gives(modalities) for item in self.items)
 
 
 class _Listings:
@@ -118,7 +135,8 @@ class _Listings:
         listing = self._listing
         if listing is None or listing.catalog is not catalog or listing.period != period:
             items = tuple(_items(catalog, now_ms))
-            listing = self._listing = _Listing(catalog, period, items, _joined(items))
+            usual = _joined([item for item in items if item.gives(_USUAL)])
+            listing = self._listing = _Listing(catalog, period, items, usual)
         return listing
 
 
@@ -144,11 +162,30 @@ def _wanted(query: Mapping[str, str]) -> Callable[[_Item], bool] | None:
         )
     names = query.get("supported_parameters", "").split(",")
     parameters = frozenset(name.strip() for name in names if name.strip())
-    if not category and not parameters:
+    modalities = _modalities(query)
+    if not category and not parameters and modalities == _USUAL:
         return None
     return lambda item: (
-        (not category or category in item.model.categories) and parameters <= item.parameters
+        (not category or category in item.model.categories)
+        and parameters <= item.parameters
+        and item.gives(modalities)
     )
+
+
+def _modalities(query: Mapping[str, str]) -> frozenset[str]:
+    """What the listed models' answers may hold."""
+    names = frozenset(name.strip() for name in query.get("output_modalities", "").split(","))
+    names -= {""}
+    if not names:
+        return _USUAL
+    if "all" in names:
+        return frozenset(_MODALITIES)
+    if not names <= frozenset(_MODALITIES):
+        raise BadRequest(
+            f"Unknown output modality. Use 'all' or some of: {', '.join(_MODALITIES)}.",
+            param="output_modalities",
+        )
+    return names
 
 
 def _items(catalog: Catalog, now_ms: int) -> Iterable[_Item]:
@@ -268,6 +305,9 @@ def _pricing(price: Price) -> dict[str, str]:
         "input_cache_read": price.cache_read_pico,
         "input_cache_write": price.cache_write_pico,
         "internal_reasoning": price.reasoning_pico,
+        "audio": price.audio_pico,
+        "audio_output": price.audio_output_pico,
+        "image_output": price.image_output_pico,
     }
     return {name: usd_per_token(pico) for name, pico in lines.items() if pico is not None}
 

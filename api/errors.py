@@ -14,6 +14,7 @@ from routing import ids
 from routing.clock import Clock
 from routing.errors import Internal, RouterError, error_type
 from routing.metrics import WebMetrics
+from routing.wire.envelope import shaped
 
 log = structlog.get_logger("pointsman.http")
 
@@ -108,4 +109,6 @@ def render_http(error: HTTPException) -> Response:
 
 
 def _json(body: Mapping[str, object], status: int) -> Response:
-    return Response(orjson.dumps(body), status=status, mimetype="application/json")
+    """In the form of the inbound API that was called; `g.api` is set by its route."""
+    shape = shaped(g.get("api", "chat"), status, body, g.get("request_id"))
+    return Response(orjson.dumps(shape), status=status, mimetype="application/json")

@@ -1,37 +1,62 @@
-"""POST /chat/completions and /completions: parse, accept, stream."""
+"""The inference routes: parse, accept, stream. One way in for every inbound API."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import get_args
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from api.accept import Acceptor, Call, idempotency_key
 from api.auth import Authenticator
 from api.body import hang_up, read_body
 from api.stream import Streamer
+from routing.counting import count_answer
 from routing.errors import PayloadTooLarge
-from routing.wire.chat import ChatRequest, parse_chat
+from routing.wire.account import KeyRecord
+from routing.wire.anthropic_request import parse_count_tokens, parse_messages
+from routing.wire.chat import AnthropicBeta, ChatRequest, parse_chat
 from routing.wire.completions import parse_completions
+from routing.wire.embeddings import parse_embeddings
 from routing.wire.job import Api
+from routing.wire.request import InferenceRequest
+from routing.wire.responses_request import parse_responses
+
+_BETAS = frozenset(get_args(AnthropicBeta))
+
+
+#: Path, inbound API, and how its body becomes the one internal request.
+_ROUTES: tuple[tuple[str, Api, Callable[[bytes], InferenceRequest]], ...] = (
+    ("/chat/completions", "chat", parse_chat),
+    ("/completions", "completions", parse_completions),
+    ("/responses", "responses", parse_responses),
+    ("/messages", "messages", parse_messages),
+    ("/embeddings", "embeddings", parse_embeddings),
+)
 
 
 def blueprint(authenticator: Authenticator, acceptor: Acceptor, streamer: Streamer) -> Blueprint:
     """The inference routes."""
-    routes = Blueprint("chat", __name__)
+    routes = Blueprint("inference", __name__)
 
-    def serve(api: Api, parse: Callable[[bytes], ChatRequest]) -> Response:
-        key = authenticator.inference_key(request.headers.get("Authorization"))
+    def admit(api: Api) -> tuple[KeyRecord, bytes]:
+        """Who asks, and what: the key is checked before a byte of the body is read."""
+        g.api = api
+        key = authenticator.inference_key(_authorization(api))
         try:
-            body = read_body(request, acceptor.settings.body_max_bytes)
+            return key, read_body(request, acceptor.settings.body_max_bytes)
         except PayloadTooLarge:
             g.hang_up = hang_up(request)
             raise
+
+    def serve(api: Api, parse: Callable[[bytes], InferenceRequest]) -> Response:
+        key, body = admit(api)
         accepted = acceptor.accept(
             Call(
                 api=api,
                 key=key,
-                request=parse(body),
+                request=_with_betas(parse(body)),
                 body=body,
                 request_id=g.request_id,
                 idempotency_key=idempotency_key(request.headers.get("Idempotency-Key")),
@@ -46,12 +71,29 @@ def blueprint(authenticator: Authenticator, acceptor: Acceptor, streamer: Stream
             response.headers["X-Pointsman-Sandbox"] = "true"
         return response
 
-    @routes.post("/chat/completions")
-    def chat_completions() -> Response:
-        return serve("chat", parse_chat)
+    for path, api, parse in _ROUTES:
+        routes.add_url_rule(path, api, partial(serve, api, parse), methods=["POST"])
 
-    @routes.post("/completions")
-    def completions() -> Response:
-        return serve("completions", parse_completions)
+    @routes.post("/messages/count_tokens")
+    def count_tokens() -> Response:
+        _, body = admit("messages")
+        return jsonify(input_tokens=count_answer(parse_count_tokens(body)))
 
     return routes
+
+
+def _authorization(api: Api) -> str | None:
+    """The caller's key. Anthropic's clients send theirs as `x-api-key`."""
+    given = request.headers.get("Authorization")
+    if given is None and api == "messages" and (key := request.headers.get("x-api-key")):
+        return f"Bearer {key}"
+    return given
+
+
+def _with_betas(asked: InferenceRequest) -> InferenceRequest:
+    """Features asked for by header, several at once; those that are not passed on are dropped."""
+    header = request.headers.get("x-anthropic-beta") or request.headers.get("anthropic-beta")
+    if not header or not isinstance(asked, ChatRequest):
+        return asked
+    known = {word.strip() for word in header.split(",")} & _BETAS
+    return asked.model_copy(update={"anthropic_betas": tuple(sorted(known))}) if known else asked

@@ -23,8 +23,9 @@ from routing.errors import Failure, Unavailable
 from routing.settings import Settings
 from routing.store.bus import FrontDoor
 from routing.store.jobs import Jobs
+from routing.wire.envelope import shaped
 from routing.wire.frames import Frame, Kind
-from routing.wire.job import JobSpec
+from routing.wire.job import Api, JobSpec
 from routing.wire.render import COMMENT, renderer
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -82,10 +83,10 @@ class Streamer:
         first = reading.next_frames(cap_s)
         if first and first[0].kind is Kind.ERROR:
             reading.close()
-            return _error(first[0])
+            return _error(first[0], accepted.spec.api)
         if reading.failure is not None and not first:  # nothing was sent: still a real status
             reading.close()
-            return _error(reading.ending())
+            return _error(reading.ending(), accepted.spec.api)
         return Response(
             reading.events(first),
             mimetype="text/event-stream",
@@ -100,10 +101,10 @@ class Streamer:
                 frames = reading.next_frames(CHECK_EVERY_S)
                 for frame in frames:
                     if frame.kind is Kind.ERROR:
-                        return _error(frame)
+                        return _error(frame, reading.accepted.spec.api)
                     if frame.kind is Kind.BODY:
                         return Response(frame.payload, mimetype="application/json")
-            return _error(reading.ending())
+            return _error(reading.ending(), reading.accepted.spec.api)
         finally:
             reading.close()
 
@@ -313,8 +314,11 @@ def _failure(frame: Frame) -> Failure:
     )
 
 
-def _error(frame: Frame) -> Response:
-    response = Response(frame.payload, status=frame.status, mimetype="application/json")
+def _error(frame: Frame, api: Api) -> Response:
+    payload = frame.payload
+    if api in {"messages", "responses"}:
+        payload = orjson.dumps(shaped(api, frame.status, orjson.loads(payload), frame.job_id))
+    response = Response(payload, status=frame.status, mimetype="application/json")
     if frame.retry_after_s:
         response.headers["Retry-After"] = str(frame.retry_after_s)
     return response

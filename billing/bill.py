@@ -143,6 +143,11 @@ def _figures(charge: Charge, usage: Usage) -> dict[str, Any]:
         "cached_tokens": usage.cached_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        "audio_tokens": usage.audio_tokens,
+        "video_tokens": usage.video_tokens,
+        "image_output_tokens": usage.image_output_tokens,
+        "audio_output_tokens": usage.audio_output_tokens,
         "images": usage.images,
         "estimated": usage.estimated,
         "price": _json(_price(charge.price)),
@@ -152,16 +157,7 @@ def _figures(charge: Charge, usage: Usage) -> dict[str, Any]:
 
 
 def _price(price: Price) -> dict[str, int | None]:
-    return {
-        "from_ms": price.from_ms,
-        "prompt_pico": price.prompt_pico,
-        "completion_pico": price.completion_pico,
-        "request_pico": price.request_pico,
-        "image_pico": price.image_pico,
-        "cache_read_pico": price.cache_read_pico,
-        "cache_write_pico": price.cache_write_pico,
-        "reasoning_pico": price.reasoning_pico,
-    }
+    return {"from_ms": price.from_ms, **price.rates()}
 
 
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
@@ -183,6 +179,11 @@ def _sane(usage: Usage) -> tuple[Usage, tuple[str, ...]]:
         cached_tokens=_within(usage.cached_tokens, COUNT_MAX),
         cache_write_tokens=_within(usage.cache_write_tokens, COUNT_MAX),
         reasoning_tokens=_within(usage.reasoning_tokens, COUNT_MAX),
+        cache_write_1h_tokens=_within(usage.cache_write_1h_tokens, COUNT_MAX),
+        audio_tokens=_within(usage.audio_tokens, COUNT_MAX),
+        video_tokens=_within(usage.video_tokens, COUNT_MAX),
+        image_output_tokens=_within(usage.image_output_tokens, COUNT_MAX),
+        audio_output_tokens=_within(usage.audio_output_tokens, COUNT_MAX),
         images=_within(usage.images, COUNT_MAX),
     )
     return sane, () if sane == usage else ("tokens_out_of_range",)

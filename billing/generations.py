@@ -142,6 +142,11 @@ _USAGE_COLUMNS = frozenset(
         "cached_tokens",
         "cache_write_tokens",
         "reasoning_tokens",
+        "cache_write_1h_tokens",
+        "audio_tokens",
+        "video_tokens",
+        "image_output_tokens",
+        "audio_output_tokens",
         "images",
         "estimated",
     }

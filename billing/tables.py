@@ -128,6 +128,11 @@ generations = Table(
     Column("app_url", Text),
     Column("app_title", Text),
     Column("external_user", Text),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("video_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("image_output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("audio_output_tokens", BigInteger, nullable=False, server_default="0"),
     Index(None, "account_id", "created_ms"),
     Index(None, "key_hash", "created_ms"),
 )

@@ -13,6 +13,7 @@ with tokenizers that do not.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 import orjson
 
 from routing.wire.chat import ChatRequest
-from routing.wire.messages import AudioPart, FilePart, ImagePart, Message, TextPart, VideoPart
+from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
+from routing.wire.messages import AudioPart, FilePart, ImagePart, Message, Part, TextPart, VideoPart
 
 _HALF_TOKEN_BYTES = (string.ascii_lowercase + " ").encode()
 #: Bytes in a token of usual text: English 4.5 to 4.8, code 3.5, Chinese 3 to 6.
@@ -59,6 +61,7 @@ class Tally:
         tool_tokens_rough: tool definitions likewise.
         images: image parts.
         modalities: of the input: text, image, audio, video, file.
+        video_urls: kinds of video link: `youtube`, `http`.
     """
 
     prompt_tokens_max: int
@@ -66,9 +69,19 @@ class Tally:
     tool_tokens_rough: int
     images: int
     modalities: frozenset[str]
+    video_urls: frozenset[str] = frozenset()
 
 
 _TEXT_ONLY = frozenset({"text"})
+_YOUTUBE = re.compile(
+    r"https?://((www\.|m\.|music\.)?youtube\.com/(watch\?|shorts/|live/|embed/)|youtu\.be/)",
+    re.IGNORECASE,
+)
+
+
+def is_youtube(url: str) -> bool:
+    """Whether a link is one that only Google can follow."""
+    return _YOUTUBE.match(url) is not None
 
 
 def tally(request: ChatRequest) -> Tally:
@@ -100,7 +113,61 @@ def tally(request: ChatRequest) -> Tally:
         tool_tokens_rough=len(tools) // _ROUGH_BYTES,
         images=images,
         modalities=_TEXT_ONLY.union(kind for kind, _ in media) if media else _TEXT_ONLY,
+        video_urls=_video_urls(messages) if any(kind == "video" for kind, _ in media) else _NONE,
     )
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _video_urls(messages: Iterable[Message]) -> frozenset[str]:
+    urls = [
+        part.video_url.url
+        for message in messages
+        if isinstance(message.content, tuple)
+        for part in message.content
+        if isinstance(part, VideoPart) and not part.video_url.url.startswith("data:")
+    ]
+    return frozenset("youtube" if is_youtube(url) else "http" for url in urls)
+
+
+def tally_inputs(request: EmbeddingsRequest) -> Tally:
+    """The same for embeddings; each input has the whole context, so the longest counts."""
+    texts: list[str] = []
+    media: list[tuple[str, int]] = []
+    numbers: list[tuple[int, ...]] = []
+    for one in _inputs(request):
+        match one:
+            case str():
+                texts.append(one)
+            case EmbeddingContent():
+                own: list[str] = []
+                _count_parts(one.content, own, media)
+                texts.append("".join(own))
+            case _:
+                numbers.append(one)
+    lengths = [len(text.encode()) // _ROUGH_BYTES for text in texts]
+    return Tally(
+        prompt_tokens_max=_text_max("".join(texts).encode())
+        + sum(len(one) for one in numbers)
+        + MESSAGE_TOKENS * (len(texts) + len(numbers))
+        + sum(tokens for _, tokens in media),
+        text_tokens_rough=max((*lengths, *(len(one) for one in numbers)), default=0),
+        tool_tokens_rough=0,
+        images=sum(kind == "image" for kind, _ in media),
+        modalities=_TEXT_ONLY.union(kind for kind, _ in media) if media else _TEXT_ONLY,
+    )
+
+
+def _inputs(
+    request: EmbeddingsRequest,
+) -> tuple[str | EmbeddingContent | tuple[int, ...], ...]:
+    """One entry per vector: a bare list of numbers is one input."""
+    given = request.input
+    if isinstance(given, str):
+        return (given,)
+    numbers = tuple(one for one in given if isinstance(one, int))
+    return (numbers,) if numbers else tuple(one for one in given if not isinstance(one, int))
 
 
 def spoken_text(request: ChatRequest) -> str:
@@ -131,7 +198,12 @@ def _text_max(text: bytes) -> int:
 
 
 def _collect_parts(message: Message, texts: list[str], media: list[tuple[str, int]]) -> None:
-    for part in message.content or ():
+    if isinstance(message.content, tuple):
+        _count_parts(message.content, texts, media)
+
+
+def _count_parts(parts: Iterable[Part], texts: list[str], media: list[tuple[str, int]]) -> None:
+    for part in parts:
         match part:
             case TextPart():
                 texts.append(part.text)

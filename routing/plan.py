@@ -15,8 +15,9 @@ from typing import Any
 from routing.catalog.pricing import worst_case_nano
 from routing.catalog.shapes import Catalog, Model
 from routing.errors import BadRequest, CallerError, NotFound
-from routing.estimate import tally
+from routing.estimate import tally, tally_inputs
 from routing.preferences import (
+    EMBEDDINGS,
     FILTERS,
     Candidate,
     PlanRequest,
@@ -28,9 +29,11 @@ from routing.preferences import (
 )
 from routing.ranking import Health, Ranking
 from routing.wire.chat import ChatRequest, ResponseFormat
+from routing.wire.embeddings import EmbeddingsRequest
 from routing.wire.job import PlanEntry
 from routing.wire.messages import NamedTool
 from routing.wire.provider import MaxPrice, Percentiles, ProviderPreferences, Sort
+from routing.wire.request import InferenceRequest
 
 __all__ = ["MAX_PLAN_ENTRIES", "Health", "PlanRequest", "WorstCase", "facts", "plan", "worst_case"]
 
@@ -81,12 +84,14 @@ _PARAMETERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def facts(request: ChatRequest, default_model: str) -> PlanRequest:
+def facts(request: InferenceRequest, default_model: str) -> PlanRequest:
     """What planning needs of a request.
 
     Raises:
         BadRequest: the request names no model and there is no default.
     """
+    if isinstance(request, EmbeddingsRequest):
+        return _embedding_facts(request)
     named = ((request.model,) if request.model else ()) + (request.models or ())
     models = tuple(dict.fromkeys(named)) or ((default_model,) if default_model else ())
     if not models:
@@ -96,7 +101,7 @@ def facts(request: ChatRequest, default_model: str) -> PlanRequest:
     form = request.response_format
     return PlanRequest(
         models=models,
-        preferences=_preferences(request),
+        preferences=_preferences(request.provider, request.route),
         needs_tools=bool(request.tools),
         forces_tool=isinstance(choice, NamedTool) or choice == "required",
         needs_schema=form is not None and form.type == "json_schema",
@@ -108,6 +113,23 @@ def facts(request: ChatRequest, default_model: str) -> PlanRequest:
         input_modalities=counted.modalities,
         output_modalities=_outputs(request),
         images=counted.images,
+        video_urls=counted.video_urls,
+    )
+
+
+def _embedding_facts(request: EmbeddingsRequest) -> PlanRequest:
+    """Vectors have no length of their own: the input is all there is to pay for."""
+    counted = tally_inputs(request)
+    return PlanRequest(
+        models=(request.model,),
+        preferences=_preferences(request.provider),
+        prompt_tokens_max=counted.prompt_tokens_max,
+        text_tokens=counted.text_tokens_rough,
+        max_tokens=None,
+        input_modalities=counted.modalities,
+        output_modalities=EMBEDDINGS,
+        images=counted.images,
+        parameters=frozenset({"dimensions"} if request.dimensions else ()),
     )
 
 
@@ -131,14 +153,13 @@ def _outputs(request: ChatRequest) -> frozenset[str]:
     return frozenset() if asked == {"text"} else asked
 
 
-def _preferences(request: ChatRequest) -> Preferences:
-    wanted = request.provider
+def _preferences(wanted: ProviderPreferences | None, route: str | None = None) -> Preferences:
     if wanted is None:
-        return _SORT_ROUTE if request.route == "sort" else _DEFAULTS
+        return _SORT_ROUTE if route == "sort" else _DEFAULTS
     sort = wanted.sort
     by, partition = (sort.by, sort.partition) if isinstance(sort, Sort) else (sort, None)
     if partition is None:
-        partition = "none" if request.route == "sort" else "model"
+        partition = "none" if route == "sort" else "model"
     latency_s = _median(wanted.preferred_max_latency) or wanted.max_latency
     return Preferences(
         order=_slugs(wanted.order),
@@ -303,6 +324,8 @@ def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Ca
         room = max(1, endpoint.context_length - least_prompt)
         completion = min(request.max_tokens or room, endpoint.completion_cap, room)
         prompt = min(request.prompt_tokens_max, endpoint.context_length)
+        if request.output_modalities == EMBEDDINGS:  # each input has the whole context
+            prompt, completion = request.prompt_tokens_max, 0
         hold_nano = max(hold_nano, worst_case_nano(entry.price, prompt, completion, request.images))
         longest = max(longest, completion)
     return WorstCase(hold_nano=hold_nano, completion_tokens_max=longest)

@@ -30,6 +30,9 @@ _BEST_EFFORT = frozenset({"response_format", "verbosity"})
 
 SortBy = Literal["price", "throughput", "latency"]
 
+#: What an embeddings request asks for; models that make vectors make nothing else.
+EMBEDDINGS = frozenset({"embeddings"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceCap:
@@ -82,6 +85,7 @@ class PlanRequest:
         tool_tokens: rough size of the tool definitions.
         parameters: names used, as the models API lists them.
         output_modalities: as asked for; empty for plain text.
+        video_urls: kinds of video link in the prompt: `youtube`, `http`.
     """
 
     models: tuple[str, ...]
@@ -97,6 +101,7 @@ class PlanRequest:
     input_modalities: frozenset[str] = frozenset({"text"})
     output_modalities: frozenset[str] = frozenset()
     images: int = 0
+    video_urls: frozenset[str] = frozenset()
 
     @property
     def may_fall_back(self) -> bool:
@@ -198,13 +203,30 @@ def _keeps_price(candidate: Candidate, request: PlanRequest) -> bool:
 
 
 def _keeps_input(candidate: Candidate, request: PlanRequest) -> bool:
-    return request.input_modalities.issubset(
-        (*candidate.model.architecture.input_modalities, "text")
-    )
+    of_model = candidate.model.architecture.input_modalities
+    own = candidate.endpoint.input_modalities
+    taken = of_model if own is None else own.intersection(of_model)
+    return request.input_modalities.issubset((*taken, "text"))
+
+
+def _keeps_video_url(candidate: Candidate, request: PlanRequest) -> bool:
+    return request.video_urls <= candidate.endpoint.provider.video_urls
 
 
 def _keeps_output(candidate: Candidate, request: PlanRequest) -> bool:
-    return request.output_modalities.issubset(candidate.model.architecture.output_modalities)
+    made = candidate.model.architecture.output_modalities
+    if ("embeddings" in made) != (request.output_modalities == EMBEDDINGS):
+        return False
+    return request.output_modalities.issubset(made)
+
+
+def _refuse_video_url(request: PlanRequest, _: list[Candidate]) -> CallerError:
+    if "http" in request.video_urls:
+        return NotFound(
+            "No endpoints found that support video URLs of this kind. Send the video as a "
+            "data:video/…;base64 URL, or a YouTube link to a model on Google AI Studio."
+        )
+    return NotFound("No endpoints found that support YouTube links. Send the video as base64.")
 
 
 def _keeps_tools(candidate: Candidate, _: PlanRequest) -> bool:
@@ -260,7 +282,8 @@ def _refuse_input(request: PlanRequest, before: list[Candidate]) -> CallerError:
 
 
 def _refuse_output(request: PlanRequest, _: list[Candidate]) -> CallerError:
-    asked = [kind for kind in ("text", "image", "audio") if kind in request.output_modalities]
+    known = ("text", "image", "audio", "embeddings")
+    asked = [kind for kind in known if kind in request.output_modalities] or ["text"]
     return NotFound(
         f"No endpoints found that support the requested output modalities: {', '.join(asked)}"
     )
@@ -350,8 +373,14 @@ FILTERS: tuple[Filter, ...] = (
         _refuse_input,
     ),
     Filter(
+        "Filter by Video URL",
+        lambda r: bool(r.video_urls),
+        _keeps_video_url,
+        _refuse_video_url,
+    ),
+    Filter(
         "Filter by Model Output Modalities",
-        lambda r: bool(r.output_modalities),
+        lambda _: True,
         _keeps_output,
         _refuse_output,
     ),

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     allow_insecure: bool = Field(False, description="permit a Redis without password off loopback")
 
     body_max_bytes: int = Field(32 * MIB, ge=1024, description="largest request body")
+    fetch_allow: str = Field(
+        "", description="host:port,… that media may be fetched from although not public"
+    )
     default_model: str = Field("", description="served when a request names no model")
     deadline_ms: int = Field(600_000, ge=1_000, description="longest life of one request")
     first_frame_wait_ms: int = Field(

@@ -14,7 +14,12 @@ class Usage:
         completion_tokens: all output tokens, reasoning included.
         cached_tokens: the part of `prompt_tokens` read from a cache.
         cache_write_tokens: the part of `prompt_tokens` written to a cache.
+        cache_write_1h_tokens: the part of `cache_write_tokens` kept for an hour, which is dearer.
+        audio_tokens: the part of `prompt_tokens` that was sound.
+        video_tokens: the part of `prompt_tokens` that was video.
         reasoning_tokens: the part of `completion_tokens` spent on thinking.
+        image_output_tokens: the part of `completion_tokens` that drew images.
+        audio_output_tokens: the part of `completion_tokens` that was sound.
         images: input images, for prices per image.
         estimated: the provider reported nothing usable; counted by us from the text.
         flags: why a figure was clamped or estimated, for review; empty when nothing was odd.
@@ -24,7 +29,12 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_tokens: int = 0
+    video_tokens: int = 0
     reasoning_tokens: int = 0
+    image_output_tokens: int = 0
+    audio_output_tokens: int = 0
     images: int = 0
     estimated: bool = False
     flags: tuple[str, ...] = ()
@@ -34,7 +44,7 @@ class Usage:
 MAX_TOKENS = 100_000_000
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
     """A token count as sent: a whole number within reason, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -51,25 +61,61 @@ def usage_of(raw: object) -> Usage | None:
     """
     if not isinstance(raw, dict):
         return None
-    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
-    if prompt is None or (completion is None and "completion_tokens" in raw):
-        return None
-    completion = completion or 0
     inputs, outputs = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     inputs = inputs if isinstance(inputs, dict) else {}
     outputs = outputs if isinstance(outputs, dict) else {}
-    cached = _count(inputs.get("cached_tokens"))
-    if cached is None:
-        cached = _count(raw.get("prompt_cache_hit_tokens"))  # DeepSeek's own place
-    cached = min(cached or 0, prompt)
-    written = min(_count(inputs.get("cache_write_tokens")) or 0, prompt - cached)
-    reasoning = min(_count(outputs.get("reasoning_tokens")) or 0, completion)
+    cached = inputs.get("cached_tokens")
+    if count(cached) is None:
+        cached = raw.get("prompt_cache_hit_tokens")  # DeepSeek's own place
+    return usage_from(
+        prompt=raw.get("prompt_tokens"),
+        completion=raw.get("completion_tokens") if "completion_tokens" in raw else 0,
+        cached=cached,
+        cache_write=inputs.get("cache_write_tokens"),
+        audio=inputs.get("audio_tokens"),
+        video=inputs.get("video_tokens"),
+        reasoning=outputs.get("reasoning_tokens"),
+        image_output=outputs.get("image_tokens"),
+        audio_output=outputs.get("audio_tokens"),
+    )
+
+
+def usage_from(  # noqa: PLR0913 - the counts of one bill
+    *,
+    prompt: object,
+    completion: object,
+    cached: object = 0,
+    cache_write: object = 0,
+    cache_write_1h: object = 0,
+    audio: object = 0,
+    video: object = 0,
+    reasoning: object = 0,
+    image_output: object = 0,
+    audio_output: object = 0,
+) -> Usage | None:
+    """Usage out of a provider's own fields, each as it was sent; None for unbelievable totals.
+
+    `prompt` and `completion` are all tokens that went in and out, whatever they are made of; the
+    others are parts of one of the two, and what cannot be read of them counts as 0.
+    """
+    inputs, outputs = count(prompt), count(completion)
+    if inputs is None or outputs is None:
+        return None
+    read = min(count(cached) or 0, inputs)
+    written = min(count(cache_write) or 0, inputs - read)
+    thought = min(count(reasoning) or 0, outputs)
+    drawn = min(count(image_output) or 0, outputs - thought)
     return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
+        prompt_tokens=inputs,
+        completion_tokens=outputs,
+        cached_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=reasoning,
+        cache_write_1h_tokens=min(count(cache_write_1h) or 0, written),
+        audio_tokens=min(count(audio) or 0, inputs - read - written),
+        video_tokens=min(count(video) or 0, inputs),
+        reasoning_tokens=thought,
+        image_output_tokens=drawn,
+        audio_output_tokens=min(count(audio_output) or 0, outputs - thought - drawn),
     )
 
 
@@ -89,13 +135,20 @@ def bounded(usage: Usage, prompt_max: int, completion_max: int) -> Usage:
     if completion > completion_max:
         completion = completion_max
         flags.append("completion_tokens_clamped")
-    cached = min(usage.cached_tokens, prompt)
+    if len(flags) == len(usage.flags):
+        return usage
+    fitting = usage_from(
+        prompt=prompt,
+        completion=completion,
+        cached=usage.cached_tokens,
+        cache_write=usage.cache_write_tokens,
+        cache_write_1h=usage.cache_write_1h_tokens,
+        audio=usage.audio_tokens,
+        video=usage.video_tokens,
+        reasoning=usage.reasoning_tokens,
+        image_output=usage.image_output_tokens,
+        audio_output=usage.audio_output_tokens,
+    )
     return replace(
-        usage,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        cache_write_tokens=min(usage.cache_write_tokens, prompt - cached),
-        reasoning_tokens=min(usage.reasoning_tokens, completion),
-        flags=tuple(flags),
+        fitting or Usage(), images=usage.images, estimated=usage.estimated, flags=tuple(flags)
     )

@@ -14,7 +14,7 @@ from routing.decide import AttemptState, GiveUp, Retry, after, decide, not_tried
 from routing.errors import Failure, UpstreamError
 from routing.store.health import Verdict
 from routing.store.jobs import NotClaimed
-from routing.wire.chat import ChatRequest
+from routing.wire.events import Answer
 from routing.wire.job import (
     AttemptRecord,
     JobSpec,
@@ -22,11 +22,13 @@ from routing.wire.job import (
     attempts_from_list,
     attempts_to_list,
 )
+from routing.wire.render import Renderer, renderer
+from routing.wire.request import InferenceRequest, request_from_json
 from workers.call import Bounds, Call, Interrupted
-from workers.dialects.registry import dialect
 from workers.emitter import Stream
-from workers.ending import Ending, failed_before, render_for
+from workers.ending import Ending, failed_before
 from workers.held import Held
+from workers.inline import Inliner
 from workers.pools import batch_queue, doorbell, interactive_queue
 from workers.runtime import Runtime
 
@@ -49,9 +51,10 @@ def run(runtime: Runtime, job_id: str) -> None:
             runtime=runtime,
             held=held,
             spec=spec,
-            request=ChatRequest.from_trusted_json(claim.request),
+            request=request_from_json(spec.api, claim.request),
             out=runtime.emitter.open(job_id, claim.epoch, claim.front_door),
             history=history,
+            inliner=Inliner(runtime.fetcher),
             state=_state(spec, claim.attempt, history, runtime.settings.max_attempts),
         ).run()
 
@@ -62,16 +65,18 @@ class Attempts:
 
     Attributes:
         history: calls made so far, by this process or by those before it.
+        inliner: fetches the request's media where a provider takes no URLs.
         skipped: verdicts on the endpoints that were passed over.
     """
 
     runtime: Runtime
     held: Held
     spec: JobSpec
-    request: ChatRequest
+    request: InferenceRequest
     out: Stream
     history: list[AttemptRecord]
     state: AttemptState
+    inliner: Inliner
     skipped: list[Verdict] = field(default_factory=list)
 
     def run(self) -> None:
@@ -117,22 +122,27 @@ class Attempts:
         if not self.history:
             self.runtime.budget.first(entry.pool, started)
         call = self._call(entry, endpoint)
+        render = self._renderer(endpoint)
         try:
-            if self.spec.stream:
-                call.streamed(render_for(self.spec, endpoint), self.out)
-                self._succeeded(entry, call, started)
-                self._ending.streamed(entry, endpoint, call.tally)
-            else:
-                answer = call.plain()
-                self._succeeded(entry, call, started)
-                self._ending.plain(entry, endpoint, call.tally, answer)
+            answer = self._carry_out(call, render)
         except Interrupted:
-            self._interrupted(entry, endpoint, call)
+            self._interrupted(entry, call, render)
             return None
         except UpstreamError as error:
-            return self._failed(
-                entry, endpoint, call, error.failure(endpoint.provider.name), started
-            )
+            failure = error.failure(endpoint.provider.name)
+            return self._failed(entry, call, render, failure, started)
+        self._succeeded(entry, call, started)
+        if answer is None:
+            self._ending.streamed(entry, endpoint, call.tally, render)
+        else:
+            self._ending.plain(entry, endpoint, call.tally, render, answer)
+        return None
+
+    def _carry_out(self, call: Call, render: Renderer) -> Answer | None:
+        """Make the call; the answer of a plain one, None for a stream, which is passed on."""
+        if not self.spec.stream:
+            return call.plain()
+        call.streamed(render, self.out)
         return None
 
     def _call(self, entry: PlanEntry, endpoint: Endpoint) -> Call:
@@ -141,12 +151,24 @@ class Attempts:
             on_first=lambda: self.runtime.gates.succeeded(entry.endpoint_id, token),
             connections=self.runtime.connections,
             clock=self.runtime.clock,
-            dialect=dialect(endpoint.provider.dialect),
+            keyring=self.runtime.keyring,
+            inliner=self.inliner,
+            api=self.spec.api,
             endpoint=endpoint,
-            key=self.runtime.key(endpoint.provider),
             held=self.held,
             request=self.request,
             bounds=Bounds(endpoint, max(self._remaining_ms, 1), stream=self.spec.stream),
+        )
+
+    def _renderer(self, endpoint: Endpoint) -> Renderer:
+        """One for the whole answer: some inbound APIs number their events."""
+        return renderer(
+            self.spec.api,
+            self.spec.generation_id,
+            self.spec.created_ms // 1000,
+            endpoint.model_id,
+            endpoint.provider.name,
+            self.request,
         )
 
     def _succeeded(self, entry: PlanEntry, call: Call, started: float) -> None:
@@ -155,17 +177,19 @@ class Attempts:
         self._note(call.endpoint, 200, "", self._first_byte_ms(call, started))
 
     def _failed(
-        self, entry: PlanEntry, endpoint: Endpoint, call: Call, failure: Failure, started: float
+        self, entry: PlanEntry, call: Call, render: Renderer, failure: Failure, started: float
     ) -> Failure | None:
+        endpoint = call.endpoint
         self.runtime.gates.failed(entry.endpoint_id, self._token, failure)
         self.runtime.metrics.attempt_failed(endpoint.provider.slug, failure.status)
         self._note(endpoint, failure.status, failure.message, self._first_byte_ms(call, started))
         if self.held.sent:
-            self._ending.broken(entry, endpoint, call.tally, failure)
+            self._ending.broken(entry, endpoint, call.tally, render, failure)
             return None
         return failure
 
-    def _interrupted(self, entry: PlanEntry, endpoint: Endpoint, call: Call) -> None:
+    def _interrupted(self, entry: PlanEntry, call: Call, render: Renderer) -> None:
+        endpoint = call.endpoint
         if call.tally.first_ms is None:  # nobody knows whether it would have answered
             self.runtime.gates.abandoned(self._token)
         match self.held.order:
@@ -182,7 +206,7 @@ class Attempts:
                     provider=endpoint.provider.name,
                 )
                 if self.held.sent:
-                    self._ending.broken(entry, endpoint, call.tally, failure)
+                    self._ending.broken(entry, endpoint, call.tally, render, failure)
                 else:
                     self._ending.refused(failure)
             case _:

@@ -14,14 +14,17 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
 from routing.errors import AnswerLost, UpstreamDown, UpstreamError
 from routing.usage import Usage
-from routing.wire.chat import ChatRequest
-from routing.wire.events import Answer, Broken, Delta, End, Event, Finish, Used
+from routing.wire.events import EXTRAS, Answer, Broken, Choice, Delta, End, Event, Finish, Used
+from routing.wire.job import Api
 from routing.wire.render import Renderer
+from routing.wire.request import InferenceRequest
 from workers.connections import ConnectionPool, Exchange, Wait
 from workers.dialects import Dialect, UpstreamRequest
+from workers.dialects.registry import dialect
 from workers.emitter import Stream
 from workers.held import Held
-from workers.sse import SseReader
+from workers.inline import Inliner
+from workers.keyring import Keyring
 
 #: After the finish reason only usage and the end mark can follow; a provider that omits them
 #: must not keep the client waiting.
@@ -99,14 +102,20 @@ class Call:
 
     connections: ConnectionPool
     clock: Clock
-    dialect: Dialect
+    keyring: Keyring
+    inliner: Inliner
+    api: Api
     endpoint: Endpoint
-    key: str
     held: Held
-    request: ChatRequest
+    request: InferenceRequest
     bounds: Bounds
     on_first: Callable[[], None]
     tally: Tally = field(default_factory=Tally)
+
+    @property
+    def dialect(self) -> Dialect[Any]:
+        """Who translates for this endpoint."""
+        return dialect(self.endpoint.dialect, self.api)
 
     def plain(self) -> Answer:
         """A whole answer.
@@ -136,7 +145,7 @@ class Call:
         """
         exchange = self._open(stream=True)
         try:
-            if "event-stream" in exchange.header("content-type"):
+            if self.dialect.streams(exchange.header("content-type")):
                 self._read_events(exchange, renderer, out)
             else:
                 self._read_body(exchange, renderer, out)
@@ -153,7 +162,9 @@ class Call:
 
     def _open(self, *, stream: bool) -> Exchange:
         """Send the request and read the head of the answer."""
-        upstream = self.dialect.encode(self.request, self.endpoint, self.key, stream=stream)
+        credential = self.keyring.credential(self.endpoint)
+        request = self.inliner.inlined(self.request, self.endpoint)
+        upstream = self.dialect.encode(request, self.endpoint, credential, stream=stream)
         exchange = self._send(upstream)
         self.held.exchange = exchange
         self._check_orders(exchange)
@@ -178,25 +189,17 @@ class Call:
 
     def _refusal(self, exchange: Exchange) -> UpstreamError:
         """What a status other than 200 means, with as much of the body as comes soon."""
-        headers = {
-            name: exchange.header(name)
-            for name in (
-                "retry-after",
-                "retry-after-ms",
-                "x-ratelimit-reset-requests",
-                "x-ratelimit-reset-tokens",
-            )
-        }
         until_s = time.monotonic() + ERROR_BODY_WAIT_S
         limit_ms = int(ERROR_BODY_WAIT_S * 1000)
         try:
             body = exchange.read_all(lambda: Wait(until_s - time.monotonic(), "gap", limit_ms))
         except UpstreamError:
             body = b""
-        return self.dialect.error(exchange.status, headers, body, self.clock.now_ms())
+        return self.dialect.error(exchange.status, exchange.headers(), body, self.clock.now_ms())
 
     def _read_events(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
-        reader, decoder = SseReader(), self.dialect.decoder()
+        translator = self.dialect
+        reader, decoder = translator.reader(), translator.decoder()
         while not self.tally.ended:
             chunk = exchange.read(self._patience())
             for data in reader.feed(chunk) if chunk else reader.close():
@@ -210,10 +213,7 @@ class Call:
         """Something else than a stream came: an error, a plain answer, a login page."""
         answer = self.dialect.answer(exchange.read_all(self.bounds.gap))
         for choice in answer.choices:
-            message = choice.message
-            extra = {"tool_calls": message["tool_calls"]} if "tool_calls" in message else None
-            content, reasoning = message.get("content") or "", message.get("reasoning")
-            self._take(Delta(choice.index, content, reasoning, extra), renderer, out)
+            self._take(whole_delta(choice), renderer, out)
             self._take(choice.finish, renderer, out)
         self.tally.usage = answer.usage
         self.tally.ended = True
@@ -249,11 +249,7 @@ class Call:
             self.tally.texts += called(delta.extra)
         if delta.reasoning:
             self.tally.texts.append(delta.reasoning)
-            if self.request.hides_reasoning:
-                if not delta.content and not delta.extra:
-                    return None
-                return Delta(delta.index, delta.content, None, delta.extra, delta.logprobs)
-        return delta
+        return without_thoughts(delta) if self.request.hides_reasoning else delta
 
     def _pass_on(self, payload: bytes, out: Stream) -> None:
         if self.tally.first_ms is None:
@@ -283,6 +279,33 @@ class Call:
     def _let_go(self, exchange: Exchange) -> None:
         self.held.exchange = None
         exchange.settle()
+
+
+def whole_delta(choice: Choice) -> Delta:
+    """A whole message as the one delta of a stream."""
+    message = choice.message
+    extra = {name: message[name] for name in EXTRAS if message.get(name)}
+    if "tool_calls" in extra:
+        extra["tool_calls"] = [
+            {"index": index, **call} for index, call in enumerate(extra["tool_calls"])
+        ]
+    return Delta(
+        choice.index,
+        message.get("content") or "",
+        message.get("reasoning"),
+        extra or None,
+        choice.logprobs,
+    )
+
+
+def without_thoughts(delta: Delta) -> Delta | None:
+    """What is left of a delta for a caller who wants no thinking; None for nothing."""
+    extra = delta.extra
+    if extra and "reasoning_details" in extra:
+        extra = {name: value for name, value in extra.items() if name != "reasoning_details"}
+    if not delta.content and not extra:
+        return None
+    return Delta(delta.index, delta.content, None, extra or None, delta.logprobs)
 
 
 def called(message: Mapping[str, Any] | None) -> list[str]:

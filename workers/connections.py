@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import certifi
@@ -68,11 +68,19 @@ class Origin:
         return cls(tls, parts.hostname or "", parts.port or (443 if tls else 80)), path
 
 
+class Kept(Protocol):
+    """Who takes a connection back when its exchange is over."""
+
+    def give_back(self, origin: Origin, sock: socket.socket) -> None:
+        """Keep or close it."""
+        ...
+
+
 class _Response(HTTPResponse):
     """Collects body bytes as they are parsed."""
 
-    def __init__(self) -> None:
-        super().__init__(method="POST")
+    def __init__(self, method: str) -> None:
+        super().__init__(method=method)
         self.parts: list[bytes] = []
 
     def _on_body(self, buf: bytearray) -> None:
@@ -86,11 +94,13 @@ class Exchange:
         status: HTTP status, once `head` has returned.
     """
 
-    def __init__(self, pool: ConnectionPool, origin: Origin, sock: socket.socket) -> None:
+    def __init__(
+        self, pool: Kept, origin: Origin, sock: socket.socket, method: str = "POST"
+    ) -> None:
         self._pool = pool
         self._origin = origin
         self._sock: socket.socket | None = sock
-        self._response = _Response()
+        self._response = _Response(method)
         self._inflate: Any = None
         self.status = 0
 
@@ -117,6 +127,10 @@ class Exchange:
         if isinstance(value, list):
             value = value[0]
         return value or ""
+
+    def headers(self) -> dict[str, str]:
+        """All response headers by their lower-case names; of several equal ones the last."""
+        return {name.lower(): value for name, value in self._response.items()}
 
     def read(self, wait: Wait) -> bytes:
         """The next bytes of the body; b"" at its proper end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -10,15 +10,17 @@ import structlog
 from routing.catalog.pricing import cost, usd
 from routing.catalog.shapes import Endpoint
 from routing.errors import AnswerLost, Failure
-from routing.estimate import MESSAGE_TOKENS, spoken_text
+from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text
 from routing.store.jobs import State
 from routing.tokens import count_tokens
 from routing.usage import Usage, bounded
 from routing.wire.chat import ChatRequest
+from routing.wire.embeddings import EmbeddingsRequest, embedded_text, numbered_tokens
 from routing.wire.events import Answer, Finish
 from routing.wire.frames import Kind
 from routing.wire.job import AttemptRecord, Charge, JobSpec, Outcome, PlanEntry
-from routing.wire.render import Renderer, renderer
+from routing.wire.render import Renderer
+from routing.wire.request import InferenceRequest
 from workers.call import Tally, called
 from workers.emitter import Stream
 from workers.held import Held
@@ -37,46 +39,61 @@ class Ending:
 
     runtime: Runtime
     spec: JobSpec
-    request: ChatRequest
+    request: InferenceRequest
     held: Held
     out: Stream
     attempts: tuple[AttemptRecord, ...]
 
-    def plain(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, answer: Answer) -> None:
+    def plain(
+        self,
+        entry: PlanEntry,
+        endpoint: Endpoint,
+        tally: Tally,
+        render: Renderer,
+        answer: Answer,
+    ) -> None:
         """A whole answer came."""
-        finish = answer.choices[0].finish
-        usage = self._usage(tally.usage, [] if tally.usage else _texts(answer))
+        # Vectors have no finish reason; that they are here is their proper end.
+        finish = answer.choices[0].finish if answer.choices else Finish(0, "stop", None)
+        usage = self._usage(tally.usage, entry, [] if tally.usage else _texts(answer))
         charge = self._charge(entry, endpoint, tally, usage, finish, "done", answer.upstream_id)
-        body = render_for(self.spec, endpoint).body(
-            answer, usage, cost(usage, entry.price), charged=not charge.insured
-        )
+        shown = _without_thoughts(answer) if self.request.hides_reasoning else answer
+        body = render.body(shown, usage, cost(usage, entry.price), charged=not charge.insured)
         self._finish(Kind.BODY, body, charge)
 
-    def streamed(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
+    def streamed(
+        self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, render: Renderer
+    ) -> None:
         """A stream came to its proper end; if a part of it was given up, it did not."""
         self.runtime.emitter.settled(self.out)
         if self.out.dropped:
             lost = AnswerLost().failure(endpoint.provider.name)
-            self.broken(entry, endpoint, tally, lost)
+            self.broken(entry, endpoint, tally, render, lost)
             return
-        usage = self._usage(tally.usage, tally.texts)
+        usage = self._usage(tally.usage, entry, tally.texts)
         outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
-        render = render_for(self.spec, endpoint)
         tail = render.end(usage, cost(usage, entry.price), charged=not charge.insured)
         self._finish(Kind.END, tail, charge)
 
-    def broken(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, failure: Failure) -> None:
+    def broken(
+        self,
+        entry: PlanEntry,
+        endpoint: Endpoint,
+        tally: Tally,
+        render: Renderer,
+        failure: Failure,
+    ) -> None:
         """A stream broke after its first byte: an in-band error, and nothing is charged."""
-        usage = self._usage(tally.usage, tally.texts)
+        usage = self._usage(tally.usage, entry, tally.texts)
         finish = Finish(0, "error", None)
         charge = self._charge(entry, endpoint, tally, usage, finish, "failed", None)
-        self._finish(Kind.END, render_for(self.spec, endpoint).broken(failure), charge)
+        self._finish(Kind.END, render.broken(failure), charge)
 
     def cancelled(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
         """The client left and the call was closed: charged for what was produced."""
         produced = bool(tally.texts)
-        usage = self._usage(tally.usage, tally.texts) if produced else Usage()
+        usage = self._usage(tally.usage, entry, tally.texts) if produced else Usage()
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
         self._finish(Kind.END, b"", charge)
 
@@ -93,7 +110,7 @@ class Ending:
         retry_after_s = -(-(failure.retry_after_ms or 0) // 1000)
         self._finish(Kind.ERROR, body, charge, failure.status, retry_after_s)
 
-    def _usage(self, reported: Usage | None, texts: list[str]) -> Usage:
+    def _usage(self, reported: Usage | None, entry: PlanEntry, texts: list[str]) -> Usage:
         """What is billed: the provider's figures within reason, else our own count."""
         if reported is None:
             reported = Usage(
@@ -102,6 +119,8 @@ class Ending:
                 estimated=True,
                 flags=("usage_estimated",),
             )
+        if entry.price.image_pico and isinstance(self.request, ChatRequest):
+            reported = replace(reported, images=image_count(self.request))
         return bounded(
             reported,
             self.spec.prompt_tokens_max * PROMPT_BOUND_FACTOR,
@@ -164,19 +183,25 @@ def _texts(answer: Answer) -> list[str]:
     return texts
 
 
-def _prompt_tokens(request: ChatRequest) -> int:
+def _prompt_tokens(request: InferenceRequest) -> int:
     """Our own count of a prompt, for calls whose provider reported none."""
+    if isinstance(request, EmbeddingsRequest):
+        return count_tokens(embedded_text(request)) + numbered_tokens(request)
     return count_tokens(spoken_text(request)) + MESSAGE_TOKENS * len(request.messages or ())
 
 
-def render_for(spec: JobSpec, endpoint: Endpoint) -> Renderer:
-    """The renderer of a job's answers from this endpoint."""
-    return renderer(
-        spec.api,
-        spec.generation_id,
-        spec.created_ms // 1000,
-        endpoint.model_id,
-        endpoint.provider.name,
+def _without_thoughts(answer: Answer) -> Answer:
+    """For a caller who wants no thinking shown."""
+    thoughts = {"reasoning", "reasoning_details"}
+    return replace(
+        answer,
+        choices=tuple(
+            replace(
+                choice,
+                message={name: v for name, v in choice.message.items() if name not in thoughts},
+            )
+            for choice in answer.choices
+        ),
     )
 
 

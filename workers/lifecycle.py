@@ -44,8 +44,10 @@ from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from workers.connections import ConnectionPool
 from workers.emitter import Emitter
+from workers.fetch import Fetcher, allow_list
 from workers.gates import Gates, RetryBudget
 from workers.held import HeldJobs
+from workers.keyring import Keyring
 from workers.pools import SETTLE_QUEUE, SWEEP_QUEUE, batch_queue, interactive_queue
 from workers.process import Process
 from workers.runtime import Runtime
@@ -125,13 +127,14 @@ class Lifecycle:
             settings=self._settings,
             clock=SystemClock(),
             catalog=self._catalog,
-            secrets=dict(environment()),
+            keyring=Keyring(dict(environment())),
             redis=redis,
             jobs=jobs,
             emitter=Emitter(jobs, metrics.frames),
             gates=Gates(Health(redis)),
             budget=RetryBudget(),
             connections=ConnectionPool(),
+            fetcher=Fetcher(allow_list(self._settings.fetch_allow)),
             metrics=metrics,
             batch=batch,
             held=HeldJobs(metrics.holding),

@@ -10,8 +10,23 @@ Words in `quirks`, read by the provider's dialect:
 |---|---|
 | `max_completion_tokens` | wants that name for the cap, not `max_tokens` |
 | `usage_always` | sends usage unasked and knows no `stream_options` |
-| `no_reasoning_effort` | takes no `reasoning_effort` |
 | `strict_fields` | refuses fields it does not know |
+| `random_seed` | calls the seed that |
+| `no_reasoning_effort` | takes no `reasoning_effort` |
+| `reasoning_object` | takes the whole `reasoning` object (OpenRouter) |
+| `thinking_switch` | takes `thinking: {type: enabled or disabled}` |
+| `enable_thinking` | takes `enable_thinking: true or false` |
+| `prompt_mode` | thinks with `prompt_mode: reasoning` |
+| `reasoning_parsed` | wants `reasoning_format: parsed`, else thoughts are in the text |
+| `replays_reasoning` | wants earlier thoughts back as `reasoning_content` |
+| `reasoning_details` | wants `reasoning_details` back as they were |
+| `cache_control` | knows `cache_control` on parts |
+| `developer_role` | knows the role `developer` |
+| `document_url` | takes documents as parts of type `document_url` |
+| `no_stop_with_reasoning` | refuses `stop` from its reasoning models |
+| `short_call_ids` | takes tool call ids of nine letters and digits only |
+| `prefix` | wants `prefix: true` on an assistant message that is to be continued |
+| `alternating` | wants user and assistant to take turns |
 """
 
 from __future__ import annotations
@@ -98,8 +113,43 @@ Parameter = Literal[
     "web_search_options",
     "verbosity",
     "prediction",
+    "dimensions",
 ]
-Quirk = Literal["max_completion_tokens", "usage_always", "no_reasoning_effort", "strict_fields"]
+Quirk = Literal[
+    "max_completion_tokens",
+    "usage_always",
+    "strict_fields",
+    "random_seed",
+    "no_reasoning_effort",
+    "reasoning_object",
+    "thinking_switch",
+    "enable_thinking",
+    "prompt_mode",
+    "reasoning_parsed",
+    "replays_reasoning",
+    "reasoning_details",
+    "cache_control",
+    "developer_role",
+    "document_url",
+    "no_stop_with_reasoning",
+    "short_call_ids",
+    "prefix",
+    "alternating",
+]
+#: Wire formats; `workers/dialects/registry.py` holds one translator for each.
+DialectName = Literal[
+    "openai",
+    "openai-responses",
+    "azure",
+    "anthropic",
+    "vertex-anthropic",
+    "gemini",
+    "vertex",
+    "bedrock",
+    "cohere",
+]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
 DefaultParameter = Literal[
     "temperature",
     "top_p",
@@ -156,7 +206,7 @@ def _link(value: str) -> str:
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(_link(value))
+    parts = urlsplit(_link(value.replace("{region}", "region")))
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query or a fragment")
     return value.rstrip("/")
@@ -199,6 +249,10 @@ class PriceDocument(_Document):
     cache_read: UsdPerMillion | None = None
     cache_write: UsdPerMillion | None = None
     reasoning: UsdPerMillion | None = None
+    cache_write_1h: UsdPerMillion | None = None
+    audio: UsdPerMillion | None = None
+    audio_output: UsdPerMillion | None = None
+    image_output: UsdPerMillion | None = None
     source: Link
 
     def price(self) -> Price:
@@ -212,6 +266,10 @@ class PriceDocument(_Document):
             cache_read_pico=self.cache_read,
             cache_write_pico=self.cache_write,
             reasoning_pico=self.reasoning,
+            cache_write_1h_pico=self.cache_write_1h,
+            audio_pico=self.audio,
+            audio_output_pico=self.audio_output,
+            image_output_pico=self.image_output,
             source=self.source,
         )
 
@@ -233,12 +291,16 @@ class EndpointDocument(_Document):
     model: ModelId
     upstream_id: UpstreamId
     tag: Tag | None = None
+    dialect: DialectName | None = None
+    region: Region | None = None
     context_length: Tokens
     max_completion_tokens: Tokens | None = None
     max_prompt_tokens: Tokens | None = None
     quantization: Quantization | None = None
     supported_parameters: tuple[Parameter, ...] | None = None
     more_parameters: tuple[Parameter, ...] = ()
+    input_modalities: tuple[Modality, ...] | None = None
+    efforts: tuple[Effort, ...] = ()
     implicit_caching: bool = False
     prices: Annotated[tuple[PriceDocument, ...], AfterValidator(_ascending)]
 
@@ -280,8 +342,9 @@ class ProviderDocument(_Document):
 
     slug: Slug
     name: Words
-    dialect: Slug
+    dialect: DialectName
     base_url: BaseUrl
+    region: Region | None = None
     key_variable: KeyVariable = ""
     pool: Slug | None = None
     cancellation: bool = False
@@ -293,6 +356,8 @@ class ProviderDocument(_Document):
     status_page_url: Link | None = None
     headquarters: Country | None = None
     quirks: tuple[Quirk, ...] = ()
+    fetches: tuple[Literal["image", "file", "video"], ...] = ()
+    video_urls: tuple[Literal["youtube", "http"], ...] = ()
     supported_parameters: tuple[Parameter, ...] = ()
     endpoints: tuple[EndpointDocument, ...] = ()
 
@@ -315,6 +380,8 @@ class ProviderDocument(_Document):
             status_page_url=self.status_page_url,
             headquarters=self.headquarters,
             quirks=frozenset(self.quirks),
+            fetches=frozenset(self.fetches),
+            video_urls=frozenset(self.video_urls),
         )
 
     def tag_of(self, entry: EndpointDocument) -> str:
@@ -334,15 +401,23 @@ class ProviderDocument(_Document):
             model_id=entry.model,
             provider=provider,
             tag=self.tag_of(entry),
+            dialect=entry.dialect or self.dialect,
+            region=entry.region or self.region or "",
             upstream_id=entry.upstream_id,
             context_length=entry.context_length,
             max_completion_tokens=entry.max_completion_tokens,
             max_prompt_tokens=entry.max_prompt_tokens,
             quantization=entry.quantization,
             supported_parameters=frozenset(parameters + entry.more_parameters),
+            input_modalities=_set_or_none(entry.input_modalities),
+            efforts=entry.efforts,
             implicit_caching=entry.implicit_caching,
             prices=tuple(price.price() for price in entry.prices),
         )
+
+
+def _set_or_none(words: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if words is None else frozenset(words)
 
 
 def _some(modalities: tuple[str, ...]) -> tuple[str, ...]:

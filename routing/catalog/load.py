@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -239,7 +240,9 @@ def _reach(document: ProviderDocument, environ: Mapping[str, str], sandbox_url: 
     keyed = not document.key_variable or bool(environ.get(document.key_variable, "").strip())
     if keyed or not sandbox_url:
         return _Reach(document.base_url, simulated=False, callable=keyed)
-    base_url = f"{sandbox_url.rstrip('/')}/p/{document.slug}/v1"
+    # The provider's own path stays, so that a sandbox calls what the provider would be called with.
+    path = urlsplit(document.base_url).path
+    base_url = f"{sandbox_url.rstrip('/')}/p/{document.slug}{path}"
     return _Reach(base_url, simulated=True, callable=True)
 
 

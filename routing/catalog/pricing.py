@@ -35,15 +35,40 @@ def cost(usage: Usage, price: Price) -> Cost:
     read_pico = price.prompt_pico if price.cache_read_pico is None else price.cache_read_pico
     write_pico = price.prompt_pico if price.cache_write_pico is None else price.cache_write_pico
     think_pico = price.completion_pico if price.reasoning_pico is None else price.reasoning_pico
-    fresh = max(0, usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens)
-    spoken = max(0, usage.completion_tokens - usage.reasoning_tokens)
+    hour_pico = write_pico if price.cache_write_1h_pico is None else price.cache_write_1h_pico
+    heard_pico = price.prompt_pico if price.audio_pico is None else price.audio_pico
+    drawn_pico = (
+        price.completion_pico if price.image_output_pico is None else price.image_output_pico
+    )
+    sung_pico = (
+        price.completion_pico if price.audio_output_pico is None else price.audio_output_pico
+    )
+    fresh = max(
+        0,
+        usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens - usage.audio_tokens,
+    )
+    written = max(0, usage.cache_write_tokens - usage.cache_write_1h_tokens)
+    spoken = max(
+        0,
+        usage.completion_tokens
+        - usage.reasoning_tokens
+        - usage.image_output_tokens
+        - usage.audio_output_tokens,
+    )
     return Cost(
         prompt_nano=_nano(
             fresh * price.prompt_pico
             + usage.cached_tokens * read_pico
-            + usage.cache_write_tokens * write_pico
+            + written * write_pico
+            + usage.cache_write_1h_tokens * hour_pico
+            + usage.audio_tokens * heard_pico
         ),
-        completion_nano=_nano(spoken * price.completion_pico + usage.reasoning_tokens * think_pico),
+        completion_nano=_nano(
+            spoken * price.completion_pico
+            + usage.reasoning_tokens * think_pico
+            + usage.image_output_tokens * drawn_pico
+            + usage.audio_output_tokens * sung_pico
+        ),
         request_nano=_nano(price.request_pico + usage.images * price.image_pico),
     )
 
@@ -54,12 +79,31 @@ def worst_case_nano(price: Price, prompt_tokens: int, completion_tokens: int, im
     Takes the dearest rate a token could be billed at, so a hold is never smaller than the charge
     as long as the token counts are upper bounds.
     """
-    prompt_pico = max(price.prompt_pico, price.cache_read_pico or 0, price.cache_write_pico or 0)
-    completion_pico = max(price.completion_pico, price.reasoning_pico or 0)
     return (
-        _nano(prompt_tokens * prompt_pico)
-        + _nano(completion_tokens * completion_pico)
+        _nano(prompt_tokens * dearest_prompt_pico(price))
+        + _nano(completion_tokens * dearest_completion_pico(price))
         + _nano(price.request_pico + images * price.image_pico)
+    )
+
+
+def dearest_prompt_pico(price: Price) -> int:
+    """The highest rate a prompt token can be billed at."""
+    return max(
+        price.prompt_pico,
+        price.cache_read_pico or 0,
+        price.cache_write_pico or 0,
+        price.cache_write_1h_pico or 0,
+        price.audio_pico or 0,
+    )
+
+
+def dearest_completion_pico(price: Price) -> int:
+    """The highest rate a completion token can be billed at."""
+    return max(
+        price.completion_pico,
+        price.reasoning_pico or 0,
+        price.image_output_pico or 0,
+        price.audio_output_pico or 0,
     )
 
 

@@ -35,6 +35,10 @@ class Price:
         image_pico: per input image.
         cache_read_pico: per cached prompt token; None bills them as prompt tokens.
         cache_write_pico: per prompt token written to a cache; None bills them as prompt tokens.
+        cache_write_1h_pico: per token written for an hour; None bills them as other writes.
+        audio_pico: per prompt token of sound; None bills them as prompt tokens.
+        audio_output_pico: per completion token of sound; None bills them as completion tokens.
+        image_output_pico: per completion token that draws; None bills them as completion tokens.
         reasoning_pico: per reasoning token where it differs from completion.
         source: where the figures were read.
     """
@@ -47,13 +51,32 @@ class Price:
     cache_read_pico: int | None = None
     cache_write_pico: int | None = None
     reasoning_pico: int | None = None
+    cache_write_1h_pico: int | None = None
+    audio_pico: int | None = None
+    audio_output_pico: int | None = None
+    image_output_pico: int | None = None
     source: str = ""
 
     @property
     def free(self) -> bool:
         """Whether nothing on this list costs anything."""
-        rates = (self.prompt_pico, self.completion_pico, self.request_pico, self.image_pico)
-        return not any((*rates, self.cache_read_pico, self.cache_write_pico, self.reasoning_pico))
+        return not any(self.rates().values())
+
+    def rates(self) -> dict[str, int | None]:
+        """Every rate by its name: what is stored with a charge."""
+        return {
+            "prompt_pico": self.prompt_pico,
+            "completion_pico": self.completion_pico,
+            "request_pico": self.request_pico,
+            "image_pico": self.image_pico,
+            "cache_read_pico": self.cache_read_pico,
+            "cache_write_pico": self.cache_write_pico,
+            "reasoning_pico": self.reasoning_pico,
+            "cache_write_1h_pico": self.cache_write_1h_pico,
+            "audio_pico": self.audio_pico,
+            "audio_output_pico": self.audio_output_pico,
+            "image_output_pico": self.image_output_pico,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +118,8 @@ class Provider:
         cancellation: whether closing the connection stops generation and its bill.
         simulated: answers come from the bundled simulator (sandbox mode).
         quirks: dialect switches that are data, such as `usage_always`.
+        fetches: media kinds it takes inline only: the worker fetches their URLs first.
+        video_urls: kinds of video link it takes: `youtube`, `http`.
     """
 
     slug: str
@@ -113,6 +138,8 @@ class Provider:
     status_page_url: str | None = None
     headquarters: str | None = None
     quirks: frozenset[str] = frozenset()
+    fetches: frozenset[str] = frozenset()
+    video_urls: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,10 +187,15 @@ class Endpoint:
     Attributes:
         id: `<tag>:<model id>`, unique; the key of breaker, health and attempts.
         tag: provider slug, maybe with variant or region (`deepinfra/turbo`).
+        dialect: its own where it differs from the provider's (Claude on Vertex AI).
         upstream_id: the provider's own name of the model.
+        region: where it runs, for providers with regional addresses; "" for none.
         context_length: prompt plus completion, tokens.
         max_completion_tokens: the provider's cap; None means the context length.
         supported_parameters: as listed by the models API.
+        input_modalities: what it takes of what the model takes; None means all.
+        efforts: the reasoning efforts it knows, least first; () for all. Without `none` among
+            them its reasoning cannot be switched off.
         prices: ascending by `from_ms`; never empty.
     """
 
@@ -171,12 +203,16 @@ class Endpoint:
     model_id: str
     provider: Provider
     tag: str
+    dialect: str
     upstream_id: str
+    region: str = ""
     context_length: int
     max_completion_tokens: int | None = None
     max_prompt_tokens: int | None = None
     quantization: Quantization | None = None
     supported_parameters: frozenset[str] = frozenset()
+    input_modalities: frozenset[str] | None = None
+    efforts: tuple[str, ...] = ()
     implicit_caching: bool = False
     prices: tuple[Price, ...]
 

@@ -25,6 +25,7 @@ from routing.wire.messages import (
     NamedTool,
     Tool,
     ToolChoice,
+    checked_schema,
     role_problem,
     text_or_items,
 )
@@ -34,6 +35,7 @@ from routing.wire.validate import (
     PRINTABLE,
     SENTENCE,
     TAG,
+    TRUSTED,
     Identifier,
     Wire,
     at_most,
@@ -89,6 +91,8 @@ _Stop = Annotated[
         custom_error_message="must be a string or an array of up to 4 strings",
     ),
 ]
+#: Of `x-anthropic-beta` only these are passed on; what else a model needs, the router adds.
+AnthropicBeta = Literal["fine-grained-tool-streaming-2025-05-14", "interleaved-thinking-2025-05-14"]
 Effort = Literal["max", "xhigh", "high", "medium", "low", "minimal", "none"]
 
 
@@ -97,7 +101,9 @@ class JsonSchema(Wire):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     description: str | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    schema_: Annotated[
+        Annotated[dict[str, Any], AfterValidator(checked_schema)] | None, Field(alias="schema")
+    ] = None
     strict: bool | None = None
 
 
@@ -267,6 +273,12 @@ class ChatRequest(Wire):
     prompt_cache_key: Identifier | None = None
     prompt_cache_options: dict[str, Any] | None = None
     debug: Debug | None = None
+    # Set at the edge, not by callers: what `/responses` repeats in its answer, and the features
+    # asked for with `x-anthropic-beta`.
+    responses_echo: dict[str, Any] | None = None
+    anthropic_betas: (
+        Annotated[tuple[AnthropicBeta, ...], Field(strict=False, max_length=8)] | None
+    ) = None
 
     @property
     def completion_limit(self) -> int | None:
@@ -289,7 +301,7 @@ class ChatRequest(Wire):
     @classmethod
     def from_trusted_json(cls, raw: bytes) -> Self:
         """Read back what `to_json` wrote; the rules between fields were checked then."""
-        return cls.model_validate(orjson.loads(raw))
+        return cls.model_validate(orjson.loads(raw), context=TRUSTED)
 
 
 def parse_chat(body: bytes) -> ChatRequest:
@@ -301,14 +313,18 @@ def parse_chat(body: bytes) -> ChatRequest:
     return checked(load_object(body))
 
 
-def checked(data: dict[str, Any]) -> ChatRequest:
+def checked(data: dict[str, Any], *, context: str | None = None) -> ChatRequest:
     """Check a request that is already read; the way in for other APIs after translation.
+
+    Args:
+        data: in the words of chat.
+        context: `TRUSTED` when media and schemas were read once already.
 
     Raises:
         BadRequest: as `parse_chat`.
     """
     try:
-        request = ChatRequest.model_validate(data)
+        request = ChatRequest.model_validate(data, context=context)
     except ValidationError as error:
         # `from None`: the cause holds the prompt, which no log may see.
         raise bad_request(error) from None
@@ -333,8 +349,21 @@ def _conflicts(request: ChatRequest) -> Iterator[tuple[str, str]]:
             problem = role_problem(message)
             if problem is not None:
                 yield f"messages[{index}].{problem[0]}", problem[1]
+        yield from _result_conflicts(request.messages)
     yield from _tool_conflicts(request)
     yield from _option_conflicts(request)
+
+
+def _result_conflicts(messages: tuple[Message, ...]) -> Iterator[tuple[str, str]]:
+    """A tool's result belongs to a call that was made before it."""
+    called: set[str] = set()
+    for index, message in enumerate(messages):
+        called.update(call.id for call in message.tool_calls or ())
+        if message.role == "tool" and message.tool_call_id not in called:
+            yield (
+                f"messages[{index}].tool_call_id",
+                "is the id of no tool call before it; send the assistant's 'tool_calls' first",
+            )
 
 
 def _tool_conflicts(request: ChatRequest) -> Iterator[tuple[str, str]]:

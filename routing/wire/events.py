@@ -9,6 +9,9 @@ from typing import Any, Literal
 from routing.errors import UpstreamError
 from routing.usage import Usage
 
+#: The rarer fields of a message and of a delta, in the contract's form.
+EXTRAS = ("tool_calls", "reasoning_details", "refusal", "images", "audio", "annotations")
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 
@@ -73,11 +76,15 @@ class Answer:
     """A whole plain answer.
 
     Attributes:
+        choices: empty for embeddings.
         usage: None when the provider reported none that can be read.
+        vectors: embeddings in the order of the inputs, as numbers or in base64 (little-endian
+            32-bit floats); empty for anything else.
         upstream_id: the provider's id of it.
     """
 
     choices: tuple[Choice, ...]
     usage: Usage | None
+    vectors: tuple[list[float] | str, ...] = ()
     upstream_id: str | None = None
     system_fingerprint: str | None = None

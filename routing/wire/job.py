@@ -15,10 +15,10 @@ import orjson
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 
-JOB_VERSION = 1
-CHARGE_VERSION = 1
+JOB_VERSION = 2
+CHARGE_VERSION = 2
 
-Api = Literal["chat", "completions"]
+Api = Literal["chat", "completions", "responses", "messages", "embeddings"]
 #: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
 #: produced, `failed` is not charged.
 Outcome = Literal["done", "cancelled", "failed"]
@@ -237,6 +237,11 @@ class Charge:
                     usage.images,
                     usage.estimated,
                     usage.flags,
+                    usage.cache_write_1h_tokens,
+                    usage.audio_tokens,
+                    usage.video_tokens,
+                    usage.image_output_tokens,
+                    usage.audio_output_tokens,
                 ],
                 "price": price_to_list(self.price),
                 "finish": self.finish_reason,
@@ -258,7 +263,10 @@ class Charge:
         data = orjson.loads(raw)
         if data["v"] != CHARGE_VERSION:
             raise ValueError(f"charge version {data['v']} is not {CHARGE_VERSION}")
-        prompt, completion, cached, written, reasoning, images, estimated, flags = data["usage"]
+        prompt, completion, cached, written, reasoning, images, estimated, flags, *rarer = data[
+            "usage"
+        ]
+        written_1h, audio, video, image_output, audio_output = rarer
         return cls(
             generation_id=data["id"],
             outcome=data["outcome"],
@@ -276,6 +284,11 @@ class Charge:
                 completion_tokens=completion,
                 cached_tokens=cached,
                 cache_write_tokens=written,
+                cache_write_1h_tokens=written_1h,
+                audio_tokens=audio,
+                video_tokens=video,
+                image_output_tokens=image_output,
+                audio_output_tokens=audio_output,
                 reasoning_tokens=reasoning,
                 images=images,
                 estimated=estimated,
@@ -315,12 +328,17 @@ def price_to_list(price: Price) -> list[Any]:
         price.cache_read_pico,
         price.cache_write_pico,
         price.reasoning_pico,
+        price.cache_write_1h_pico,
+        price.audio_pico,
+        price.audio_output_pico,
+        price.image_output_pico,
     ]
 
 
 def price_from_list(data: list[Any]) -> Price:
     """The inverse of `price_to_list`."""
-    start, prompt, completion, request, image, read, write, reasoning = data
+    start, prompt, completion, request, image, read, write, reasoning, *rarer = data
+    write_1h, audio, audio_output, image_output = rarer
     return Price(
         from_ms=start,
         prompt_pico=prompt,
@@ -330,6 +348,10 @@ def price_from_list(data: list[Any]) -> Price:
         cache_read_pico=read,
         cache_write_pico=write,
         reasoning_pico=reasoning,
+        cache_write_1h_pico=write_1h,
+        audio_pico=audio,
+        audio_output_pico=audio_output,
+        image_output_pico=image_output,
     )
 
 

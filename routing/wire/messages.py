@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 
-from routing.wire.validate import TAG, Wire
+from routing.media import HEAD_CHARS, base64_problem, same_type, shown_type, split_data_url
+from routing.wire.schema import schema_problem
+from routing.wire.validate import TAG, TRUSTED, Wire
 
 #: Far beyond any real conversation; Anthropic stops at 1,000. Keeps one request's work bounded.
 MESSAGES_MAX = 10_000
@@ -32,21 +34,48 @@ class CacheControl(Wire):
     ttl: Literal["5m", "1h"] | None = None
 
 
-def _url(data_form: str, *data_prefixes: str) -> Callable[[str], str]:
-    def check(url: str) -> str:
+def _url(data_form: str, *data_prefixes: str) -> Callable[[str, ValidationInfo], str]:
+    def check(url: str, info: ValidationInfo) -> str:
+        if info.context == TRUSTED:
+            return url
         if url[:8].lower().startswith(("http://", "https://")):
             if len(url) > URL_MAX:
                 raise ValueError(f"must be a URL of {URL_MAX} characters or fewer")
         elif not url.startswith(data_prefixes):
             raise ValueError(f"must be an http(s) URL or {data_form}")
+        else:
+            _check_data_url(url, data_form)
         return url
 
     return check
 
 
-def _raw_base64(data: str) -> str:
+def _check_data_url(url: str, data_form: str) -> None:
+    """The data is base64, and it is what it says it is: providers refuse it otherwise."""
+    split = split_data_url(url)
+    if split is None:
+        raise ValueError(f"must be an http(s) URL or {data_form}")
+    declared, start = split
+    _check_base64(url[start:])
+    shown = shown_type(url[start : start + HEAD_CHARS])
+    if shown is not None and not same_type(declared, shown):
+        raise ValueError(
+            f"says {declared}, but its content is {shown}; begin it with data:{shown};base64,"
+        )
+
+
+def _check_base64(text: str) -> None:
+    problem = base64_problem(text.encode()) if text.isascii() else "must be base64"
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def _raw_base64(data: str, info: ValidationInfo) -> str:
+    if info.context == TRUSTED:
+        return data
     if data[:8].lower().startswith(("data:", "http://", "https://")):
         raise ValueError("must be raw base64, without a data: prefix; URLs are not accepted")
+    _check_base64(data)
     return data
 
 
@@ -220,12 +249,20 @@ class Message(Wire):
     audio: dict[str, Any] | None = None
 
 
+def checked_schema(schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """A schema as it is; refused with a pointer to what is wrong with it."""
+    problem = None if info.context == TRUSTED else schema_problem(schema)
+    if problem is not None:
+        raise ValueError(f"is not a valid JSON schema: {problem}")
+    return schema
+
+
 class Function(Wire):
     """A function the model may call; `parameters` is a JSON schema."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(checked_schema)] | None = None
     strict: bool | None = None
 
 

@@ -14,8 +14,14 @@ import orjson
 from routing.catalog.pricing import Cost, usd
 from routing.errors import Failure
 from routing.usage import Usage
+from routing.wire.anthropic_render import messages_renderer
+from routing.wire.chat import ChatRequest
+from routing.wire.embeddings import EmbeddingsRequest
+from routing.wire.embeddings_render import EmbeddingsRenderer
 from routing.wire.events import Answer, Delta, Finish
 from routing.wire.job import Api
+from routing.wire.request import InferenceRequest
+from routing.wire.responses_render import ResponsesRenderer
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": OPENROUTER PROCESSING\n\n"
@@ -33,8 +39,8 @@ def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, A
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_tokens,
             "cache_write_tokens": usage.cache_write_tokens,
-            "audio_tokens": 0,
-            "video_tokens": 0,
+            "audio_tokens": usage.audio_tokens,
+            "video_tokens": usage.video_tokens,
         },
         "cost_details": {
             "upstream_inference_cost": upstream,
@@ -43,8 +49,8 @@ def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, A
         },
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning_tokens,
-            "image_tokens": 0,
-            "audio_tokens": 0,
+            "image_tokens": usage.image_output_tokens,
+            "audio_tokens": usage.audio_output_tokens,
         },
     }
 
@@ -212,11 +218,32 @@ class CompletionsRenderer:
         )
 
 
-def renderer(api: Api, generation_id: str, created: int, model: str, provider: str) -> Renderer:
-    """The renderer of an inbound API."""
-    if api == "completions":
-        return CompletionsRenderer(generation_id, created, model, provider)
-    return ChatRenderer(generation_id, created, model, provider)
+def renderer(
+    api: Api,
+    generation_id: str,
+    created: int,
+    model: str,
+    provider: str,
+    request: InferenceRequest | None = None,
+) -> Renderer:
+    """The renderer of one answer in an inbound API's form. Keep it for the whole answer.
+
+    `request` is what is answered, for APIs that repeat parts of it; None when only an error is
+    told by somebody who does not have it.
+    """
+    match api:
+        case "completions":
+            return CompletionsRenderer(generation_id, created, model, provider)
+        case "messages":
+            return messages_renderer(generation_id, model, provider, request)
+        case "responses":
+            echo = request.responses_echo if isinstance(request, ChatRequest) else None
+            return ResponsesRenderer(generation_id, created, model, provider, echo)
+        case "embeddings":
+            encoding = request.encoding_format if isinstance(request, EmbeddingsRequest) else None
+            return EmbeddingsRenderer(generation_id, created, model, provider, encoding)
+        case _:
+            return ChatRenderer(generation_id, created, model, provider)
 
 
 def _chunk_choice(

@@ -31,6 +31,9 @@ TAG = "~"
 #: Type of a pydantic error whose message is a whole sentence already.
 SENTENCE = "sentence"
 
+#: Validation context for what was checked once already: media and schemas are not read again.
+TRUSTED = "trusted"
+
 #: Kept in SQL, in headers or in metrics: short, and without the NUL that PostgreSQL refuses.
 NO_NUL = r"^[^\x00]*$"
 PRINTABLE = r"^[!-~]+$"

@@ -1,54 +1,49 @@
 """The OpenAI chat dialect, as most providers and any vLLM or Ollama speak it.
 
-Their differences are quirks in the catalog:
+Their differences are quirks in the catalog (`routing/catalog/document.py` lists them). Three more
+are read here:
 
-    max_completion_tokens   takes that name instead of `max_tokens` (OpenAI's newer models)
-    usage_always            sends usage unasked and knows no `stream_options` (Mistral)
-    no_reasoning_effort     takes no `reasoning_effort`
-    strict_fields           answers 400 to fields it does not know, so only known ones are sent
+    short_call_ids   tool call ids are nine letters and digits (Mistral)
+    prefix           continues a last assistant message only if it bears `prefix: true` (Mistral)
+    alternating      wants users and assistants to take turns (Perplexity)
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from routing.catalog.shapes import Endpoint
-from routing.errors import (
-    UpstreamDenied,
-    UpstreamDown,
-    UpstreamError,
-    UpstreamLimited,
-    UpstreamRejected,
-)
-from routing.usage import usage_of
+from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
-from routing.wire.events import (
-    Answer,
-    Broken,
-    Choice,
-    Delta,
-    End,
-    Event,
-    Finish,
-    FinishReason,
-    Used,
-)
+from routing.wire.embeddings import EmbeddingsRequest
+from routing.wire.events import Answer
 from workers.dialects import UpstreamRequest
-from workers.dialects.retry_after import retry_after_ms
+from workers.dialects.common import hashed_user, supports
+from workers.dialects.credentials import ApiKey, Credential
+from workers.dialects.openai_answers import OpenAIStream, whole_answer
+from workers.dialects.openai_errors import by_response
+from workers.dialects.openai_messages import (
+    encode_messages,
+    encode_tools,
+    is_openai,
+    mark_last,
+)
+from workers.dialects.reasoning import effort_of, nearest, thinking
+from workers.sse import SseReader
 
-#: A provider's own words are kept for the caller, but not by the megabyte.
-RAW_MAX_CHARS = 2_000
+Fields = dict[str, Any]
+
 #: Ours alone, or translated below: never copied upstream.
 ROUTER_FIELDS = {
     "model", "models", "route", "provider", "plugins", "preset", "transforms", "usage", "stream",
     "stream_options", "include_reasoning", "reasoning", "reasoning_effort", "max_tokens",
     "max_completion_tokens", "trace", "debug", "session_id", "metadata", "structured_outputs",
-    "image_config", "cache_control", "prompt_cache_options", "user", "n",
+    "cache_control", "prompt_cache_options", "user", "n", "best_of", "responses_echo",
+    "anthropic_betas",
 }  # fmt: skip
 #: Sent only where the endpoint lists them; the contract drops the others silently.
 OPTIONAL_PARAMETERS = frozenset(
@@ -61,91 +56,100 @@ OPTIONAL_PARAMETERS = frozenset(
 )  # fmt: skip
 #: What every server of this dialect knows, listed or not.
 _COMMON = frozenset({"messages", "prompt", "modalities", "audio", "suffix", "echo"})
-#: Parameters that belong to another one in an endpoint's list.
-_LISTED_AS = {"parallel_tool_calls": "tools", "top_logprobs": "logprobs"}
-_FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "end_turn": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "error": "error",
-}
-_EXTRAS = ("tool_calls", "reasoning_details", "refusal", "images", "audio", "annotations")
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-_OVERLOADED = 529
-_STATUS_REJECTED = frozenset({400, 413, 422})
-_STATUS_DENIED = frozenset({401, 402, 403})
-_STATUS_LIMITED = frozenset({429, _OVERLOADED})
+#: What OpenAI itself knows beyond that; a strict provider elsewhere may not.
+_OPENAI = frozenset({"service_tier", "prompt_cache_key"})
+#: What options for a provider may not change: what is asked of which model, and what it may cost.
+PROTECTED = frozenset({
+    "model", "messages", "prompt", "input", "instructions", "stream", "stream_options", "n",
+    "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "service_tier", "store",
+    "background",
+})  # fmt: skip
+_REASONING = frozenset({"reasoning", "reasoning_effort"})
+#: Models whose thoughts come apart by themselves; Groq refuses `reasoning_format` with them.
+_PARSED_ANYWAY = "gpt-oss"
+
+
+@dataclass(slots=True)
+class Target:
+    """Where a request goes: address, the headers that let us in, and the provider's model name."""
+
+    url: str
+    headers: Mapping[str, str]
+    model: str
+
+
+def bearer(endpoint: Endpoint, credential: Credential, path: str) -> Target:
+    """The address of an operation, and the key as a bearer token.
+
+    Raises:
+        UpstreamDenied: the credential is not a plain key.
+    """
+    if not isinstance(credential, ApiKey):
+        raise UpstreamDenied("This provider takes a plain API key")
+    headers = {"authorization": f"Bearer {credential.value}"} if credential.value else {}
+    return Target(endpoint.provider.base_url + path, headers, endpoint.upstream_id)
+
+
+def posted(target: Target, body: Fields, *, stream: bool) -> UpstreamRequest:
+    """The request with this body, which gets the model's name."""
+    body["model"] = target.model
+    return UpstreamRequest(
+        url=target.url,
+        headers={
+            "content-type": "application/json",
+            "accept": "text/event-stream" if stream else "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "pointsman",
+            **target.headers,
+        },
+        body=orjson.dumps(body),
+    )
 
 
 class OpenAIDialect:
     """See the module; stateless."""
 
+    #: Field for the hashed user at OpenAI itself; `user` is its name anywhere else.
+    user_field = "safety_identifier"
+
     def encode(
-        self, request: ChatRequest, endpoint: Endpoint, key: str, *, stream: bool
+        self, request: ChatRequest, endpoint: Endpoint, credential: Credential, *, stream: bool
     ) -> UpstreamRequest:
         """The body of `/chat/completions`, or of `/completions` for a bare prompt."""
-        provider = endpoint.provider
-        supported, quirks = endpoint.supported_parameters, provider.quirks
-        body: dict[str, Any] = {"model": endpoint.upstream_id}
-        for name, value in request.model_dump(
-            exclude_unset=True, exclude_none=True, by_alias=True, exclude=ROUTER_FIELDS
-        ).items():
-            if name in OPTIONAL_PARAMETERS:
-                wanted = _LISTED_AS.get(name, name) in supported
-            else:
-                wanted = name in _COMMON or "strict_fields" not in quirks
-            if wanted:
-                body[name] = value
-        limit = request.completion_limit
-        if limit is not None:
-            cap = min(limit, endpoint.completion_cap)
-            name = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"
-            body[name] = cap
-        effort = _effort(request)
-        if effort is not None and "reasoning" in supported and "no_reasoning_effort" not in quirks:
-            body["reasoning_effort"] = effort
+        path = "/chat/completions" if request.messages is not None else "/completions"
+        target = self.target(endpoint, credential, path)
+        quirks = endpoint.provider.quirks
+        body = _fields(request, endpoint)
+        if request.messages is not None:
+            _messages(request, body, endpoint)
+        _limits(request, body, endpoint)
+        if not _REASONING.isdisjoint(endpoint.supported_parameters):
+            body |= _thinking(request, endpoint)
+        if request.user is not None:
+            _user(body, request.user, self.user_field, endpoint)
         if stream:
             body["stream"] = True
             if "usage_always" not in quirks:
                 body["stream_options"] = {"include_usage": True}
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "pointsman",
-        }
-        if key:
-            headers["authorization"] = f"Bearer {key}"
-        path = "/chat/completions" if request.messages is not None else "/completions"
-        return UpstreamRequest(
-            url=provider.base_url + path, headers=headers, body=orjson.dumps(body)
-        )
+        if request.provider is not None and request.provider.options:
+            body |= chosen_options(request, endpoint)
+        return posted(target, body, stream=stream)
+
+    def target(self, endpoint: Endpoint, credential: Credential, path: str) -> Target:
+        """Where an operation is."""
+        return bearer(endpoint, credential, path)
 
     def answer(self, body: bytes) -> Answer:
         """A plain answer; an error object inside a 200 is the error it says."""
-        data = loads(body)
-        if not isinstance(data, dict):
-            raise UpstreamDown("Provider sent an answer that is not an object", raw=cut(body))
-        if data.get("error"):
-            raise in_band(data["error"])
-        choices = data.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise UpstreamDown("Provider sent an answer without choices", raw=cut(body))
-        return Answer(
-            choices=tuple(_choice(item, place) for place, item in enumerate(choices)),
-            usage=usage_of(_usage_field(data)),
-            upstream_id=text_or_none(data.get("id")),
-            system_fingerprint=text_or_none(data.get("system_fingerprint")),
-        )
+        return whole_answer(body)
+
+    def streams(self, content_type: str) -> bool:
+        """Server-sent events."""
+        return "event-stream" in content_type
+
+    def reader(self) -> SseReader:
+        """Server-sent events."""
+        return SseReader()
 
     def decoder(self) -> OpenAIStream:
         """For one stream."""
@@ -155,216 +159,136 @@ class OpenAIDialect:
         self, status: int, headers: Mapping[str, str], body: bytes, now_ms: int
     ) -> UpstreamError:
         """By status, and by code where providers put several meanings behind one status."""
-        raw = cut(body)
-        code, message = _error_detail(body)
-        if status in _STATUS_LIMITED and code != "insufficient_quota":
-            return UpstreamLimited(
-                raw=raw, status=status, retry_after_ms=retry_after_ms(headers, now_ms)
+        return by_response(status, headers, body, now_ms)
+
+
+def chosen_options(request: ChatRequest | EmbeddingsRequest, endpoint: Endpoint) -> Fields:
+    """What the caller set for this very provider, by its slug or its tag."""
+    options = (request.provider.options if request.provider is not None else None) or {}
+    found: Fields = {}
+    for name in dict.fromkeys((endpoint.provider.slug, endpoint.tag)):
+        found |= options.get(name, {})
+    return {name: value for name, value in found.items() if name not in PROTECTED}
+
+
+def service_tier(tier: str) -> str:
+    """A tier by the name providers know it."""
+    return "priority" if tier == "fast" else tier
+
+
+def _fields(request: ChatRequest, endpoint: Endpoint) -> Fields:
+    """The fields that are sent as they are, or under another name."""
+    quirks = endpoint.provider.quirks
+    body: Fields = {}
+    for name, value in request.model_dump(
+        exclude_unset=True, exclude_none=True, by_alias=True, exclude=ROUTER_FIELDS
+    ).items():
+        if name in OPTIONAL_PARAMETERS:
+            wanted = supports(endpoint, name)
+        else:
+            wanted = (
+                name in _COMMON
+                or "strict_fields" not in quirks
+                or (name in _OPENAI and is_openai(quirks))
             )
-        if status in _STATUS_REJECTED:
-            return UpstreamRejected(message, raw=raw, status=status)
-        if status in _STATUS_DENIED or status in _STATUS_LIMITED:
-            return UpstreamDenied(raw=raw)
-        return UpstreamDown(raw=raw, retry_after_ms=retry_after_ms(headers, now_ms))
+        if wanted:
+            body[name] = value
+    return body
 
 
-class OpenAIStream:
-    """Chunks of one stream to events. Empty deltas (the bare role chunk) are dropped."""
-
-    def decode(self, data: bytes) -> list[Event]:
-        """Our events for one chunk."""
-        if data == b"[DONE]":
-            return [End()]
-        chunk = loads(data)
-        if not isinstance(chunk, dict):
-            raise UpstreamDown("Provider sent a chunk that is not an object", raw=cut(data))
-        if chunk.get("error"):
-            return [Broken(in_band(chunk["error"]))]
-        events: list[Event] = []
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                _choice_events(choice, events)
-        usage = _usage_field(chunk)
-        if usage is not None and (found := usage_of(usage)) is not None:
-            events.append(Used(found))
-        return events
+def _messages(request: ChatRequest, body: Fields, endpoint: Endpoint) -> None:
+    quirks = endpoint.provider.quirks
+    messages = body["messages"] = encode_messages(body["messages"], quirks)
+    if "tools" in body:
+        body["tools"] = encode_tools(body["tools"], quirks)
+    if "prefix" in quirks and messages[-1]["role"] == "assistant":
+        messages[-1] |= {"prefix": True}
+    if request.cache_control is not None and "cache_control" in quirks:
+        mark = request.cache_control.model_dump(exclude_none=True)
+        if "reasoning_object" in quirks:
+            body["cache_control"] = mark
+        else:
+            mark_last(messages, mark)
 
 
-def _effort(request: ChatRequest) -> str | None:
-    """How much to think, by whichever of its names it was asked; `enabled` alone means medium."""
-    if request.reasoning is not None:
-        if request.reasoning.effort is not None:
-            return request.reasoning.effort
-        if request.reasoning.enabled:
-            return "medium"
-    return request.reasoning_effort
+def _limits(request: ChatRequest, body: Fields, endpoint: Endpoint) -> None:
+    """The parameters that differ by name or by value."""
+    quirks = endpoint.provider.quirks
+    limit = request.completion_limit
+    if limit is not None:
+        name = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"
+        body[name] = min(limit, endpoint.completion_cap)
+    if "random_seed" in quirks and "seed" in body:
+        body["random_seed"] = body.pop("seed")
+    if "no_stop_with_reasoning" in quirks and "reasoning" in endpoint.supported_parameters:
+        body.pop("stop", None)
+    if "service_tier" in body:
+        body["service_tier"] = service_tier(body["service_tier"])
+    if body.get("verbosity") in ("xhigh", "max") and "reasoning_object" not in quirks:
+        body["verbosity"] = "high"
+    if body.get("modalities") == ("text",):
+        del body["modalities"]  # what everybody does, and some do not know the field
 
 
-def loads(data: bytes) -> Any:
-    """JSON as providers send it: invalid UTF-8 and lone surrogates become U+FFFD.
+def _user(body: Fields, user: str, field: str, endpoint: Endpoint) -> None:
+    quirks = endpoint.provider.quirks
+    if is_openai(quirks):
+        body[field] = hashed_user(user)
+    elif "strict_fields" not in quirks:
+        body["user"] = hashed_user(user)
+
+
+def _thinking(request: ChatRequest, endpoint: Endpoint) -> Fields:
+    """How much to think, in the provider's own fields; nothing where the model may decide.
 
     Raises:
-        UpstreamDown: not JSON.
+        UpstreamRejected: it should not think, and cannot but think.
     """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        text = data.decode("utf-8", "replace").encode()
-        try:
-            return orjson.loads(_LONE_SURROGATE.sub(rb"\\ufffd", text))
-        except orjson.JSONDecodeError as error:
-            raise UpstreamDown("Provider sent something that is not JSON", raw=cut(data)) from error
+    quirks = endpoint.provider.quirks
+    found: Fields = {}
+    if "reasoning_parsed" in quirks and _PARSED_ANYWAY not in endpoint.upstream_id:
+        found["reasoning_format"] = "parsed"
+    asked = thinking(request, endpoint)
+    if asked.mode == "default":
+        return found
+    on = asked.mode == "on"
+    if "reasoning_object" in quirks:
+        return found | {"reasoning": _reasoning_object(request, endpoint, on=on)}
+    if "thinking_switch" in quirks:
+        found["thinking"] = {"type": "enabled" if on else "disabled"}
+    if "enable_thinking" in quirks:
+        found["enable_thinking"] = on
+        if on and asked.max_tokens is not None:
+            found["thinking_budget"] = asked.max_tokens
+    if "prompt_mode" in quirks:
+        found["prompt_mode"] = "reasoning" if on else None
+    if "no_reasoning_effort" not in quirks:
+        effort = effort_for(request, endpoint)
+        if effort is not None and (on or not {"thinking", "enable_thinking"} & found.keys()):
+            found["reasoning_effort"] = effort
+    return found
 
 
-def cut(body: bytes) -> str:
-    """A provider's words, readable and bounded."""
-    return body[: RAW_MAX_CHARS * 4].decode("utf-8", "replace")[:RAW_MAX_CHARS]
+def effort_for(request: ChatRequest, endpoint: Endpoint) -> str | None:
+    """The effort to name: the closest one the endpoint knows; None for none.
 
-
-def in_band(error: object) -> UpstreamError:
-    """An error object where an answer should be."""
-    raw = cut(json.dumps(error).encode())
-    if not isinstance(error, dict):
-        return UpstreamDown(raw=raw)
-    code = error.get("code")
-    status = code if isinstance(code, int) else error.get("status")
-    if not isinstance(status, int):
-        status = None
-    if status in _STATUS_LIMITED or code == "rate_limit_exceeded":
-        return UpstreamLimited(raw=raw, status=_status_limited(status))
-    if status in _STATUS_REJECTED or error.get("type") == "invalid_request_error":
-        return UpstreamRejected(str(error.get("message") or "Provider returned error"), raw=raw)
-    return UpstreamDown(raw=raw)
-
-
-def text_or_none(value: object) -> str | None:
-    """A string, or None for anything else."""
-    return value if isinstance(value, str) else None
-
-
-def _status_limited(status: object) -> int:
-    return status if isinstance(status, int) and status in _STATUS_LIMITED else 429
-
-
-def _usage_field(data: Mapping[str, Any]) -> object:
-    """`usage`, or Groq's `x_groq.usage`; None when the provider reported none."""
-    usage = data.get("usage")
-    if usage is None and isinstance(data.get("x_groq"), dict):
-        usage = data["x_groq"].get("usage")
-    return usage
-
-
-def _finish(index: int, native: object) -> Finish:
-    """An unknown finish reason still is an end: `stop`, with the provider's word beside it."""
-    if not isinstance(native, str) or not native:
-        return Finish(index, None, None)
-    return Finish(index, _FINISH.get(native, "stop"), native)
-
-
-def _content(value: object) -> str:
-    """Text of a content field: a string, or Mistral's list of parts."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        return ""
-    return "".join(
-        part["text"]
-        for part in value
-        if isinstance(part, dict)
-        and part.get("type") == "text"
-        and isinstance(part.get("text"), str)
-    )
-
-
-def _reasoning(fields: Mapping[str, Any]) -> str | None:
-    """Thinking under any name: `reasoning`, `reasoning_content`, Mistral's thinking parts."""
-    for name in ("reasoning", "reasoning_content"):
-        if isinstance(fields.get(name), str) and fields[name]:
-            return str(fields[name])
-    content = fields.get("content")
-    if not isinstance(content, list):
+    Raises:
+        UpstreamRejected: it should not think, and cannot but think.
+    """
+    asked = thinking(request, endpoint)
+    if asked.mode == "off":
+        return "none"
+    if asked.mode == "default" or endpoint.efforts == ("none",):
         return None
-    thoughts = [
-        _content(part.get("thinking"))
-        for part in content
-        if isinstance(part, dict) and part.get("type") == "thinking"
-    ]
-    return "".join(thoughts) or None
+    limit = min(request.completion_limit or endpoint.completion_cap, endpoint.completion_cap)
+    return nearest(effort_of(asked, limit), endpoint.efforts)
 
 
-def _extras(fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = {name: fields[name] for name in _EXTRAS if fields.get(name)}
-    return _writable(found) if found else None
-
-
-def _logprobs(choice: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = choice.get("logprobs")
-    return _writable(found) if isinstance(found, dict) else None
-
-
-def _writable(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields that are passed on as they are must be such as can be written again.
-
-    orjson reads deeper nesting than it writes.
-    """
-    try:
-        orjson.dumps(fields)
-    except TypeError as error:
-        raise UpstreamDown("Provider sent fields nested too deeply") from error
-    return fields
-
-
-def _choice_events(choice: Mapping[str, Any], events: list[Event]) -> None:
-    index = choice.get("index")
-    index = index if isinstance(index, int) else 0
-    fields = choice.get("delta")
-    if not isinstance(fields, dict):
-        fields = {"content": choice.get("text")}  # legacy completions
-    content, reasoning, extra = _content(fields.get("content")), _reasoning(fields), _extras(fields)
-    if content or reasoning or extra:
-        events.append(Delta(index, content, reasoning, extra, _logprobs(choice)))
-    if choice.get("finish_reason"):
-        events.append(_finish(index, choice["finish_reason"]))
-
-
-def _choice(item: object, place: int) -> Choice:
-    if not isinstance(item, dict):
-        raise UpstreamDown("Provider sent a choice that is not an object")
-    index = item.get("index")
-    index = index if isinstance(index, int) else place
-    fields = item.get("message")
-    if not isinstance(fields, dict):
-        fields = {"content": item.get("text")}  # legacy completions
-    extras = _extras(fields) or {}
-    content = _content(fields.get("content"))
-    message = {
-        "role": "assistant",
-        "content": None if not content and "tool_calls" in extras else content,
-        "refusal": text_or_none(fields.get("refusal")),
-        "reasoning": _reasoning(fields),
-        **{name: value for name, value in extras.items() if name != "refusal"},
-    }
-    return Choice(
-        index=index,
-        message=message,
-        finish=_finish(index, item.get("finish_reason")),
-        logprobs=_logprobs(item),
-    )
-
-
-def _error_detail(body: bytes) -> tuple[object, str]:
-    """Code and message, whatever the shape: OpenAI's, Mistral's, FastAPI's, or no JSON."""
-    unknown = "Provider returned error"
-    try:
-        data = loads(body)
-    except UpstreamDown:
-        return None, unknown
-    if not isinstance(data, dict):
-        return None, unknown
-    error = data.get("error")
-    if isinstance(error, str):
-        return None, error
-    fields = error if isinstance(error, dict) else data
-    message = fields.get("message")
-    return fields.get("code"), message if isinstance(message, str) and message else unknown
+def _reasoning_object(request: ChatRequest, endpoint: Endpoint, *, on: bool) -> Fields:
+    given = request.reasoning
+    found = given.model_dump(exclude_unset=True, exclude_none=True) if given is not None else {}
+    found.pop("exclude", None)  # thoughts are counted here, and kept back here
+    if found.get("max_tokens") is None:
+        found.pop("enabled", None)
+        found["effort"] = effort_for(request, endpoint) if on else "none"
+    return found

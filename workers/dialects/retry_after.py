@@ -13,13 +13,16 @@ MAX_RETRY_AFTER_MS = 300_000
 MIN_RETRY_AFTER_MS = 200
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+#: Of this century.
+_EPOCH_MS = re.compile(r"[12]\d{12}", re.ASCII)
 
 
 def retry_after_ms(headers: Mapping[str, str], now_ms: int) -> int | None:
     """Milliseconds to wait, within bounds; None without a usable hint.
 
-    Reads `Retry-After` as seconds or as an HTTP date (RFC 9110 §10.2.3), `retry-after-ms`, and
-    OpenAI's `x-ratelimit-reset-requests` / `-tokens` durations such as `6m0s`.
+    Reads `Retry-After` as seconds or as an HTTP date (RFC 9110 §10.2.3), `retry-after-ms`,
+    OpenAI's `x-ratelimit-reset-requests` / `-tokens` durations such as `6m0s` or Azure's plain
+    seconds, and OpenRouter's `x-ratelimit-reset`, a moment in milliseconds.
     """
     wait_ms = _hint_ms(headers, now_ms)
     if wait_ms is None:
@@ -41,7 +44,8 @@ def _hint_ms(headers: Mapping[str, str], now_ms: int) -> float | None:
         duration = _duration_ms(headers.get(name, ""))
         if duration is not None:
             return duration
-    return None
+    moment = headers.get("x-ratelimit-reset", "")
+    return int(moment) - now_ms if _EPOCH_MS.fullmatch(moment) else None
 
 
 def _number(text: str) -> float | None:
@@ -62,6 +66,9 @@ def _date_ms(text: str, now_ms: int) -> float | None:
 
 
 def _duration_ms(text: str) -> float | None:
+    seconds = _number(text)
+    if seconds is not None:
+        return seconds * 1000
     match = _DURATION.fullmatch(text) if text else None
     if match is None or not any(match.groups()):
         return None

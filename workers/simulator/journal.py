@@ -87,7 +87,7 @@ def without_secrets(headers: dict[str, str]) -> dict[str, str]:
 
 
 #: Where the providers' keys are.
-_SECRET_HEADERS: Final = (
+_SECRET_HEADERS: Final[tuple[str, ...]] = (
     "authorization",
     "x-api-key",
     "api-key",

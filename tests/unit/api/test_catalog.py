@@ -31,6 +31,12 @@ models:
   - {id: acme/glider, name: Glider, created: 2025-03-01, categories: [science]}
   - {id: 'acme/glider:free', name: Glider (free), created: 2025-03-01}
   - {id: acme/idle, name: Idle, created: 2025-04-01}
+  - id: acme/vectors
+    name: Vectors
+    created: 2025-02-01
+    categories: [science]
+    architecture: {output_modalities: [embeddings]}
+  - {id: acme/brush, name: Brush, created: 2025-02-02, architecture: {output_modalities: [image]}}
 """
 LAB = """\
 slug: lab
@@ -71,6 +77,14 @@ endpoints:
     upstream_id: glider
     context_length: 4096
     prices: [{from: 2025-01-01, prompt: 0, completion: 0, source: https://shop.example}]
+  - model: acme/vectors
+    upstream_id: vectors
+    context_length: 4096
+    prices: [{from: 2025-01-01, prompt: 1, completion: 0, source: https://shop.example}]
+  - model: acme/brush
+    upstream_id: brush
+    context_length: 4096
+    prices: [{from: 2025-01-01, prompt: 1, completion: 1, source: https://shop.example}]
 """
 
 
@@ -233,8 +247,49 @@ def test_an_unknown_category_is_refused_with_the_known_ones(client: FlaskClient)
     assert response.json["error"]["metadata"] == {"param": "category"}
 
 
-def test_count(client: FlaskClient):
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("output_modalities=", ["acme/glider", "acme/glider:free", "acme/rocket"]),
+        ("output_modalities=text", ["acme/glider", "acme/glider:free", "acme/rocket"]),
+        ("output_modalities=embeddings", ["acme/vectors"]),
+        ("output_modalities=image,%20embeddings", ["acme/brush", "acme/vectors"]),
+        ("output_modalities=audio", []),
+        (
+            "output_modalities=all",
+            ["acme/glider", "acme/glider:free", "acme/brush", "acme/vectors", "acme/rocket"],
+        ),
+        ("output_modalities=all&category=science", ["acme/glider", "acme/vectors", "acme/rocket"]),
+    ],
+)
+def test_what_answers_hold_is_listed_on_demand(
+    client: FlaskClient, query: str, expected: list[str]
+):
+    assert ids(client.get(f"/api/v1/models?{query}")) == expected
+    if "category" not in query:
+        counted = client.get(f"/api/v1/models/count?{query}").json
+        assert counted == {"data": {"count": len(expected)}}
+
+
+@pytest.mark.parametrize("route", ["/models", "/models/count"])
+def test_an_unknown_modality_is_refused_with_the_known_ones(client: FlaskClient, route: str):
+    response = client.get(f"/api/v1{route}?output_modalities=smell")
+    assert response.status_code == 400
+    assert "embeddings" in response.json["error"]["message"]
+    assert response.json["error"]["metadata"] == {"param": "output_modalities"}
+
+
+def test_count_counts_what_is_listed(client: FlaskClient):
     assert client.get("/api/v1/models/count").json == {"data": {"count": 3}}
+
+
+def test_embedding_models_have_a_list_of_their_own(client: FlaskClient):
+    response = client.get("/api/v1/embeddings/models")
+    assert ids(response) == ["acme/vectors"]
+    assert response.json["total_count"] == 1
+    (model,) = response.json["data"]
+    assert model["architecture"]["modality"] == "text->embeddings"
+    assert model["pricing"]["prompt"] == "0.000001"
 
 
 def test_endpoints_of_a_model(client: FlaskClient):
@@ -310,7 +365,13 @@ def test_providers_are_listed_with_and_without_a_key(client: FlaskClient):
     assert list(rows) == sorted(rows)
 
 
-ROUTES = ["/models", "/models/count", "/models/acme/rocket/endpoints", "/providers"]
+ROUTES = [
+    "/models",
+    "/models/count",
+    "/models/acme/rocket/endpoints",
+    "/providers",
+    "/embeddings/models",
+]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -379,6 +440,16 @@ def test_the_sdk_reads_the_models(shipped: FlaskClient):
     answer = components.ModelsListResponse.model_validate_json(shipped.get("/api/v1/models").data)
     assert len(answer.data) == answer.total_count > 30
     assert {"meta-llama/llama-3.3-70b-instruct", "openai/gpt-4o"} <= {m.id for m in answer.data}
+
+
+def test_the_sdk_reads_the_embedding_models(shipped: FlaskClient):
+    body = shipped.get("/api/v1/embeddings/models").data
+    answer = components.ModelsListResponse.model_validate_json(body)
+    listed = {model.id for model in answer.data}
+    assert "openai/text-embedding-3-small" in listed
+    assert all(model.architecture.output_modalities == ["embeddings"] for model in answer.data)
+    usual = shipped.get("/api/v1/models").json["data"]
+    assert listed.isdisjoint(model["id"] for model in usual)
 
 
 def test_the_sdk_reads_the_endpoints(shipped: FlaskClient):

@@ -38,6 +38,7 @@ def _endpoint(tag: str, usd: float = 1, model: str = "a/m", **changes: Any) -> E
         "model_id": model,
         "provider": _provider(tag.partition("/")[0], **provider),
         "tag": tag,
+        "dialect": "openai",
         "upstream_id": "up",
         "context_length": 128_000,
         "max_completion_tokens": 16_000,

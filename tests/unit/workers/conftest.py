@@ -23,6 +23,7 @@ def _endpoint(slug: str = "acme", **changes: Any) -> Endpoint:
         "model_id": "a/m",
         "provider": Provider(**(provider | changes.pop("provider", {}))),
         "tag": slug,
+        "dialect": "openai",
         "upstream_id": "m-1",
         "context_length": 8_192,
         "max_completion_tokens": 1_000,

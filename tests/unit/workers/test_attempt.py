@@ -26,8 +26,10 @@ from tests.fixtures.desk import ACCOUNT, Desk
 from tests.fixtures.redis import FakeTime, Store
 from workers import attempt
 from workers.emitter import Emitter
+from workers.fetch import Fetcher
 from workers.gates import Gates, RetryBudget
 from workers.held import HeldJobs
+from workers.keyring import Keyring
 from workers.runtime import Runtime
 
 JOB = "gen-1764806400-abcdefghij0123456789"
@@ -67,6 +69,9 @@ class FakeExchange:
 
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
+
+    def headers(self) -> dict[str, str]:
+        return self._headers
 
     def read(self, wait: Any) -> bytes:
         while self._steps:
@@ -176,12 +181,13 @@ def bench(endpoint, fake_redis: Any, fake_time: FakeTime) -> Iterator[Bench]:
         settings=Settings(),
         clock=FixedClock(fake_time.now_ms),
         catalog=catalog,
-        secrets={"ACME_KEY": "k"},
+        keyring=Keyring({"ACME_KEY": "k"}),
         redis=fake_redis,
         jobs=jobs,
         emitter=Emitter(jobs),
         gates=Gates(Health(fake_redis)),
         budget=RetryBudget(),
+        fetcher=Fetcher(),
         connections=connections,
         metrics=WorkerMetrics(CollectorRegistry()),
         held=HeldJobs(),

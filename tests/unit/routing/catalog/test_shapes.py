@@ -33,6 +33,7 @@ def endpoint(*from_ms: int, cap: int | None = None) -> Endpoint:
         model_id="acme/rocket",
         provider=PROVIDER,
         tag="lab",
+        dialect="openai",
         upstream_id="rocket",
         context_length=8_192,
         max_completion_tokens=cap,

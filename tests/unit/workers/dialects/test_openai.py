@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -20,16 +21,22 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
-from workers.dialects.openai import RAW_MAX_CHARS, OpenAIDialect, loads
+from workers.dialects.common import RAW_MAX_CHARS, loads
+from workers.dialects.credentials import ApiKey
+from workers.dialects.openai import OpenAIDialect
 
 DIALECT = OpenAIDialect()
 MESSAGES = [{"role": "user", "content": "Hi"}]
 NOW_MS = 1_764_806_400_000
+DETAIL = {"type": "reasoning.text", "text": "hm", "format": "unknown", "index": 0}
+THOUGHT = {"reasoning_details": [DETAIL]}
 
 
 def sent(endpoint: Any, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
     request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES} | fields))
-    body: dict[str, Any] = orjson.loads(DIALECT.encode(request, endpoint, "k", stream=stream).body)
+    body: dict[str, Any] = orjson.loads(
+        DIALECT.encode(request, endpoint, ApiKey("k"), stream=stream).body
+    )
     return body
 
 
@@ -48,7 +55,7 @@ def choice(**fields: Any) -> dict[str, Any]:
 def test_the_request_goes_to_the_providers_own_model_with_its_key(endpoint):
     request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES}))
 
-    upstream = DIALECT.encode(request, endpoint(), "secret", stream=True)
+    upstream = DIALECT.encode(request, endpoint(), ApiKey("secret"), stream=True)
 
     assert upstream.url == "https://acme.test/v1/chat/completions"
     assert upstream.headers["authorization"] == "Bearer secret"
@@ -64,13 +71,15 @@ def test_the_request_goes_to_the_providers_own_model_with_its_key(endpoint):
 def test_an_endpoint_without_a_key_gets_no_header(endpoint):
     request = parse_chat(orjson.dumps({"model": "a/m", "messages": MESSAGES}))
 
-    assert "authorization" not in DIALECT.encode(request, endpoint(), "", stream=False).headers
+    assert (
+        "authorization" not in DIALECT.encode(request, endpoint(), ApiKey(""), stream=False).headers
+    )
 
 
 def test_a_bare_prompt_goes_to_completions(endpoint):
     request = parse_chat(b'{"model":"a/m","prompt":"Once"}')
 
-    upstream = DIALECT.encode(request, endpoint(), "", stream=False)
+    upstream = DIALECT.encode(request, endpoint(), ApiKey(""), stream=False)
 
     assert upstream.url.endswith("/v1/completions")
     assert orjson.loads(upstream.body) == {"model": "m-1", "prompt": "Once"}
@@ -107,7 +116,6 @@ def test_what_is_for_the_router_never_leaves_it(endpoint):
         route="fallback",
         transforms=["middle-out"],
         usage={"include": True},
-        user="ada",
         session_id="s",
         metadata={"a": "b"},
         trace={"a": 1},
@@ -116,6 +124,114 @@ def test_what_is_for_the_router_never_leaves_it(endpoint):
     )
 
     assert body == {"model": "m-1", "messages": MESSAGES}
+
+
+def test_options_for_this_provider_are_merged_but_never_what_is_asked_or_what_it_costs(endpoint):
+    body = sent(
+        endpoint(tag="acme/turbo"),
+        provider={
+            "options": {
+                "acme": {"guided": 1, "model": "x", "stream": True, "messages": [], "n": 9},
+                "acme/turbo": {"guided": 2, "max_tokens": 99_999},
+                "other": {"unguided": 1},
+            }
+        },
+    )
+
+    assert body == {"model": "m-1", "messages": MESSAGES, "guided": 2}
+
+
+@pytest.mark.parametrize(
+    ("quirks", "field"),
+    [
+        ({"developer_role", "strict_fields"}, "safety_identifier"),
+        (set(), "user"),
+        ({"strict_fields"}, None),
+    ],
+)
+def test_a_user_is_named_by_a_hash_where_there_is_a_field_for_it(endpoint, quirks, field):
+    body = sent(endpoint(provider={"quirks": frozenset(quirks)}), user="ada")
+
+    found = {name: value for name, value in body.items() if name in ("user", "safety_identifier")}
+    assert list(found) == ([field] if field else [])
+    assert all(re.fullmatch("[0-9a-f]{32}", value) for value in found.values())
+
+
+def test_what_openai_alone_knows_is_not_sent_to_other_strict_providers(endpoint):
+    fields = {"service_tier": "fast", "prompt_cache_key": "k", "image_config": {"a": 1}}
+    openai = endpoint(provider={"quirks": frozenset({"developer_role", "strict_fields"})})
+    strict = endpoint(provider={"quirks": frozenset({"strict_fields"})})
+
+    assert sent(openai, **fields) == {
+        "model": "m-1",
+        "messages": MESSAGES,
+        "service_tier": "priority",
+        "prompt_cache_key": "k",
+    }
+    assert sent(strict, **fields) == {"model": "m-1", "messages": MESSAGES}
+    assert sent(endpoint(), **fields)["image_config"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"modalities": ["text"]}, {}),
+        (
+            {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
+            {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
+        ),
+        ({"verbosity": "low"}, {"verbosity": "low"}),
+        ({"verbosity": "max"}, {"verbosity": "high"}),
+        (
+            {"prediction": {"type": "content", "content": "x"}},
+            {"prediction": {"type": "content", "content": "x"}},
+        ),
+        (
+            {"web_search_options": {"search_context_size": "low"}},
+            {"web_search_options": {"search_context_size": "low"}},
+        ),
+        ({"logit_bias": {"50256": -100}}, {"logit_bias": {"50256": -100}}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "s", "strict": True, "schema": {"type": "object"}},
+                }
+            },
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "s", "strict": True, "schema": {"type": "object"}},
+                }
+            },
+        ),
+    ],
+)
+def test_listed_parameters_are_sent(endpoint, fields, expected):
+    listed = frozenset(
+        {"verbosity", "prediction", "web_search_options", "logit_bias", "response_format"}
+    )
+    strict = frozenset({"strict_fields"})
+
+    body = sent(endpoint(supported_parameters=listed, provider={"quirks": strict}), **fields)
+
+    assert body == {"model": "m-1", "messages": MESSAGES, **expected}
+
+
+def test_a_seed_goes_by_the_name_the_provider_knows(endpoint):
+    seeded = endpoint(
+        supported_parameters=frozenset({"seed"}), provider={"quirks": frozenset({"random_seed"})}
+    )
+
+    assert sent(seeded, seed=7) == {"model": "m-1", "messages": MESSAGES, "random_seed": 7}
+
+
+def test_stop_is_left_out_where_reasoning_models_refuse_it(endpoint):
+    quirks = {"quirks": frozenset({"no_stop_with_reasoning"})}
+    plain = endpoint(supported_parameters=frozenset({"stop"}), provider=quirks)
+
+    assert "stop" not in sent(endpoint(provider=quirks), stop="x")
+    assert sent(plain, stop="x")["stop"] == "x"
 
 
 def test_unknown_fields_pass_unless_the_provider_is_strict(endpoint):
@@ -156,7 +272,10 @@ def test_a_provider_that_sends_usage_unasked_is_not_asked(endpoint):
         ({"reasoning": {"effort": "high"}}, "high"),
         ({"reasoning": {"enabled": True}}, "medium"),
         ({"reasoning_effort": "low"}, "low"),
-        ({"reasoning": {"enabled": False}}, None),
+        ({"reasoning": {"enabled": False}}, "none"),
+        ({"reasoning": {"effort": "none"}}, "none"),
+        ({"reasoning": {"max_tokens": 800}}, "high"),
+        ({"reasoning": {"max_tokens": 200}}, "low"),
         ({"reasoning": {"exclude": True}, "reasoning_effort": "low"}, "low"),
         ({}, None),
     ],
@@ -173,6 +292,85 @@ def test_effort_is_not_sent_where_it_is_not_known(endpoint):
         assert "reasoning_effort" not in sent(place, reasoning_effort="low")
 
 
+@pytest.mark.parametrize(
+    ("efforts", "fields", "expected"),
+    [
+        (("low", "medium", "high"), {"effort": "max"}, "high"),
+        (("low", "medium", "high"), {"effort": "minimal"}, "low"),
+        (("low", "high"), {"effort": "medium"}, "low"),
+        (("none", "low"), {"effort": "none"}, "none"),
+        (("none",), {"effort": "high"}, None),
+    ],
+)
+def test_the_nearest_effort_the_endpoint_knows(endpoint, efforts, fields, expected):
+    assert sent(endpoint(efforts=efforts), reasoning=fields).get("reasoning_effort") == expected
+
+
+def test_a_model_that_always_thinks_cannot_be_told_not_to(endpoint):
+    with pytest.raises(UpstreamRejected, match="cannot be switched off"):
+        sent(endpoint(efforts=("low", "high")), reasoning={"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("quirks", "reasoning", "expected"),
+    [
+        (
+            {"thinking_switch", "no_reasoning_effort"},
+            {"enabled": True},
+            {"thinking": {"type": "enabled"}},
+        ),
+        ({"thinking_switch"}, {"effort": "none"}, {"thinking": {"type": "disabled"}}),
+        (
+            {"thinking_switch"},
+            {"effort": "high"},
+            {"thinking": {"type": "enabled"}, "reasoning_effort": "high"},
+        ),
+        ({"enable_thinking", "no_reasoning_effort"}, {"enabled": True}, {"enable_thinking": True}),
+        ({"enable_thinking"}, {"enabled": False}, {"enable_thinking": False}),
+        (
+            {"enable_thinking", "no_reasoning_effort"},
+            {"max_tokens": 500},
+            {"enable_thinking": True, "thinking_budget": 500},
+        ),
+        ({"prompt_mode", "no_reasoning_effort"}, {"effort": "low"}, {"prompt_mode": "reasoning"}),
+        ({"prompt_mode", "no_reasoning_effort"}, {"enabled": False}, {"prompt_mode": None}),
+        (
+            {"reasoning_parsed"},
+            {"effort": "low"},
+            {"reasoning_format": "parsed", "reasoning_effort": "low"},
+        ),
+        ({"reasoning_parsed"}, None, {"reasoning_format": "parsed"}),
+        (
+            {"reasoning_object"},
+            {"enabled": True, "exclude": True},
+            {"reasoning": {"effort": "medium"}},
+        ),
+        ({"reasoning_object"}, {"max_tokens": 300}, {"reasoning": {"max_tokens": 300}}),
+        (
+            {"reasoning_object"},
+            {"effort": "low", "summary": "concise"},
+            {"reasoning": {"effort": "low", "summary": "concise"}},
+        ),
+        ({"reasoning_object"}, {"enabled": False}, {"reasoning": {"effort": "none"}}),
+        ({"thinking_switch", "enable_thinking", "prompt_mode", "reasoning_object"}, None, {}),
+    ],
+)
+def test_thinking_is_asked_for_in_the_providers_own_fields(endpoint, quirks, reasoning, expected):
+    fields = {} if reasoning is None else {"reasoning": reasoning}
+
+    body = sent(endpoint(provider={"quirks": frozenset(quirks)}), **fields)
+
+    assert body == {"model": "m-1", "messages": MESSAGES, **expected}
+
+
+def test_models_that_show_their_thoughts_apart_need_no_word_for_it(endpoint):
+    place = endpoint(
+        upstream_id="openai/gpt-oss-120b", provider={"quirks": frozenset({"reasoning_parsed"})}
+    )
+
+    assert "reasoning_format" not in sent(place)
+
+
 # what comes back as a stream
 
 
@@ -185,9 +383,13 @@ def test_effort_is_not_sent_where_it_is_not_known(endpoint):
         pytest.param(choice(delta={"content": None}), [], id="null content"),
         pytest.param(choice(delta={}), [], id="empty delta"),
         pytest.param(choice(text="Once"), [Delta(0, "Once")], id="legacy completions"),
-        pytest.param(choice(delta={"reasoning": "hm"}), [Delta(0, "", "hm")], id="reasoning"),
         pytest.param(
-            choice(delta={"reasoning_content": "hm"}), [Delta(0, "", "hm")], id="reasoning_content"
+            choice(delta={"reasoning": "hm"}), [Delta(0, "", "hm", THOUGHT)], id="reasoning"
+        ),
+        pytest.param(
+            choice(delta={"reasoning_content": "hm"}),
+            [Delta(0, "", "hm", THOUGHT)],
+            id="reasoning_content",
         ),
         pytest.param(
             choice(
@@ -200,12 +402,12 @@ def test_effort_is_not_sent_where_it_is_not_known(endpoint):
                     ]
                 }
             ),
-            [Delta(0, "so", "hm")],
+            [Delta(0, "so", "hm", THOUGHT)],
             id="Mistral's parts",
         ),
         pytest.param(
             choice(delta={"tool_calls": [{"index": 0, "id": "c"}]}),
-            [Delta(0, "", None, {"tool_calls": [{"index": 0, "id": "c"}]})],
+            [Delta(0, "", None, {"tool_calls": [{"index": 0, "id": "c", "type": "function"}]})],
             id="a tool call",
         ),
         pytest.param(
@@ -287,7 +489,10 @@ def test_broken_text_is_replaced_and_the_rest_kept(data: bytes, text: str):
     | st.dictionaries(
         st.sampled_from(
             ["choices", "delta", "message", "content", "usage", "error", "code", "status", "index",
-             "finish_reason", "x_groq", "prompt_tokens", "thinking", "type", "text", "logprobs"]
+             "finish_reason", "x_groq", "prompt_tokens", "thinking", "type", "text", "logprobs",
+             "tool_calls", "function_call", "function", "name", "arguments", "id", "images",
+             "image_url", "url", "audio", "citations", "search_results", "annotations", "refusal",
+             "reasoning_details", "detail", "loc", "msg", "reasoning"]
         ),
         inner,
         max_size=4,
@@ -331,6 +536,7 @@ def test_a_plain_answer_keeps_what_the_contract_names():
         "content": "Hi",
         "refusal": None,
         "reasoning": "hm",
+        "reasoning_details": [DETAIL],
     }
 
 
@@ -366,6 +572,12 @@ def test_an_answer_nobody_can_read_is_an_error(body: bytes):
         pytest.param({"status": 529}, UpstreamLimited, id="overloaded"),
         pytest.param({"code": 400}, UpstreamRejected, id="code 400"),
         pytest.param({"type": "invalid_request_error"}, UpstreamRejected, id="its word for that"),
+        pytest.param({"code": "429"}, UpstreamLimited, id="as digits"),
+        pytest.param({"code": "content_filter"}, UpstreamRejected, id="content filter"),
+        pytest.param({"code": "context_length_exceeded"}, UpstreamRejected, id="too long"),
+        pytest.param({"code": "insufficient_quota"}, UpstreamDenied, id="our quota"),
+        pytest.param({"code": 401}, UpstreamDenied, id="our key"),
+        pytest.param({"code": ["x"]}, UpstreamDown, id="code as a list"),
         pytest.param({"code": 500, "message": "x"}, UpstreamDown, id="code 500"),
         pytest.param({"message": "x"}, UpstreamDown, id="no code"),
         pytest.param({"code": None, "status": {"a": 1}}, UpstreamDown, id="odd status"),
@@ -397,6 +609,12 @@ def test_an_error_object_where_an_answer_should_be(error: Any, kind: type[Upstre
         pytest.param(
             429, {"error": {"code": "insufficient_quota"}}, UpstreamDenied, 502, id="our quota"
         ),
+        pytest.param(
+            400, {"error": "Incorrect API key provided"}, UpstreamDenied, 502, id="xAI's bad key"
+        ),
+        pytest.param(
+            400, {"error": {"code": "billing_hard_limit_reached"}}, UpstreamDenied, 502, id="bill"
+        ),
         pytest.param(529, {}, UpstreamLimited, 529, id="529"),
         pytest.param(500, {}, UpstreamDown, 502, id="500"),
         pytest.param(503, {}, UpstreamDown, 502, id="503"),
@@ -419,6 +637,18 @@ def test_what_a_status_means(status: int, body: Any, kind: type[UpstreamError], 
         (b'{"error":{"message":"OpenAI says"}}', "OpenAI says"),
         (b'{"message":"Mistral says"}', "Mistral says"),
         (b'{"error":"plain"}', "plain"),
+        (
+            b'{"error":{"code":"content_filter","message":"Filtered","innererror":{}}}',
+            "Filtered",
+        ),
+        (
+            b'{"object":"error","message":{"detail":[{"loc":["body","n"],"msg":"too big"}]}}',
+            "body.n: too big",
+        ),
+        (b'{"detail":[{"msg":"bad"}]}', "bad"),
+        (b'{"detail":"no"}', "no"),
+        (b'{"detail":[{"msg":7}]}', "Provider returned error"),
+        (b'{"code":["x"],"error":"xAI says"}', "xAI says"),
         (b'{"error":{"message":""}}', "Provider returned error"),
         (b'{"error":{"message":{"odd":1}}}', "Provider returned error"),
         (b"<html>Bad Request</html>", "Provider returned error"),

@@ -38,6 +38,9 @@ NOW_MS = 1_764_806_400_000
         pytest.param({"x-ratelimit-reset-tokens": "820ms"}, 820, id="a duration of tokens"),
         pytest.param({"x-ratelimit-reset-tokens": "1.2s"}, 1_200, id="seconds with a fraction"),
         pytest.param({"x-ratelimit-reset-tokens": ""}, None, id="empty"),
+        pytest.param({"x-ratelimit-reset-requests": "2"}, 2_000, id="Azure's plain seconds"),
+        pytest.param({"x-ratelimit-reset": "1764806409000"}, 9_000, id="OpenRouter's moment"),
+        pytest.param({"x-ratelimit-reset": "9"}, None, id="no moment"),
         pytest.param({"x-ratelimit-reset-tokens": "1y"}, None, id="unknown unit"),
         pytest.param(
             {"retry-after": "soon", "x-ratelimit-reset-requests": "2s"}, None, id="a bad hint wins"

@@ -1,0 +1,104 @@
+"""JSON schemas that callers send: a fault is found here, with a pointer, not by a provider later.
+
+Nothing is ever fetched: references are local, and the dialect is one of those known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+#: Providers stop far earlier (OpenAI at 120,000 characters of names and values).
+SCHEMA_MAX_BYTES = 512 * 1024
+_DRAFTS = ("/draft-04/schema", "/draft-06/schema", "/draft-07/schema", "/draft/2019-09/schema")
+_DEFAULT_DRAFT = "/draft/2020-12/schema"
+#: Hops from `$ref` to `$ref`; an honest schema has one or two.
+_REF_HOPS_MAX = 32
+
+
+def schema_problem(schema: dict[str, Any]) -> str | None:
+    """What is wrong with a schema and where (a JSON pointer); None when nothing is."""
+    size = len(orjson.dumps(schema))
+    if size > SCHEMA_MAX_BYTES:
+        return f"must be at most {SCHEMA_MAX_BYTES} bytes as JSON, not {size}"
+    draft = schema.get("$schema", "")
+    if draft and not _known(draft):
+        return "at /$schema: must be a JSON Schema draft from 4 to 2020-12, or left out"
+    for pointer, reference in _references(schema):
+        problem = _reference_problem(schema, reference)
+        if problem:
+            return f"at {pointer}: {problem}"
+    try:
+        jsonschema_rs.meta.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        return f"at {_pointer(error.instance_path)}: {_reason(error)}"
+    return None
+
+
+def _known(draft: object) -> bool:
+    if not isinstance(draft, str):
+        return False
+    address = draft.rstrip("#")
+    host = "://json-schema.org"
+    return address.startswith(("http" + host, "https" + host)) and address.endswith(
+        (*_DRAFTS, _DEFAULT_DRAFT)
+    )
+
+
+def _references(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str, object]]:
+    """Every `$ref` with its place, without recursion: schemas may be deep."""
+    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(value, at)]
+    while waiting:
+        found, place = waiting.pop()
+        if isinstance(found, dict):
+            if "$ref" in found and place[-1:] != ("properties",):
+                yield _pointer((*place, "$ref")), found["$ref"]
+            waiting += ((item, (*place, key)) for key, item in found.items())
+        elif isinstance(found, list):
+            waiting += ((item, (*place, index)) for index, item in enumerate(found))
+
+
+def _reference_problem(root: Mapping[str, Any], reference: object) -> str | None:
+    """A reference must lead, within the schema, to something that is not a reference for ever."""
+    for _ in range(_REF_HOPS_MAX):
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return "must be a reference inside this schema ('#/…'); nothing else is looked up"
+        found = _resolved(root, reference)
+        if found is None:
+            return f"leads nowhere: {reference[:80]!r}"
+        if not isinstance(found, Mapping) or "$ref" not in found:
+            return None
+        reference = found["$ref"]
+    return "is a reference to itself"
+
+
+def _resolved(root: Mapping[str, Any], reference: str) -> object:
+    path = reference[1:]
+    if not path:
+        return root
+    if not path.startswith("/"):  # an anchor: found by name, wherever it is
+        return root
+    found: object = root
+    for raw in path[1:].split("/"):
+        key = raw.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping):
+            found = found.get(key)
+        elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            return None
+    return found
+
+
+def _pointer(path: Any) -> str:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return "/" + "/".join(parts) if path else "/"
+
+
+def _reason(error: jsonschema_rs.ValidationError) -> str:
+    """The validator's sentence, bounded: it repeats what it found."""
+    text = " ".join(error.message.split())
+    return text if len(text) <= 200 else text[:199] + "…"  # noqa: PLR2004
