@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,11 @@ def usage_of(raw: object) -> Usage | None:
     inputs = inputs if isinstance(inputs, dict) else {}
     outputs = outputs if isinstance(outputs, dict) else {}
     cached = inputs.get("cached_tokens")
-    if count(cached) is None:
-        cached = raw.get("prompt_cache_hit_tokens")  # DeepSeek's own place
+    if count(cached) is None:  # DeepSeek's own place, and Together's
+        cached = raw.get("prompt_cache_hit_tokens", raw.get("cached_tokens"))
     return usage_from(
         prompt=raw.get("prompt_tokens"),
-        completion=raw.get("completion_tokens") if "completion_tokens" in raw else 0,
+        completion=_completion(raw, outputs.get("reasoning_tokens")),
         cached=cached,
         cache_write=inputs.get("cache_write_tokens"),
         audio=inputs.get("audio_tokens"),
@@ -78,6 +79,17 @@ def usage_of(raw: object) -> Usage | None:
         image_output=outputs.get("image_tokens"),
         audio_output=outputs.get("audio_tokens"),
     )
+
+
+def _completion(raw: dict[str, Any], reasoning: object) -> object:
+    """All output tokens. xAI counts thoughts beside them, which only its total shows."""
+    completion = raw.get("completion_tokens", 0)
+    counts = [count(value) for value in (raw.get("prompt_tokens"), completion, reasoning)]
+    if None in counts:
+        return completion
+    prompt, said, thought = (found or 0 for found in counts)
+    apart = thought > 0 and count(raw.get("total_tokens")) == prompt + said + thought
+    return said + thought if apart else completion
 
 
 def usage_from(  # noqa: PLR0913 - the counts of one bill

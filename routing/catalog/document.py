@@ -12,8 +12,9 @@ Words in `quirks`, read by the provider's dialect:
 | `usage_always` | sends usage unasked and knows no `stream_options` |
 | `strict_fields` | refuses fields it does not know |
 | `random_seed` | calls the seed that |
-| `no_reasoning_effort` | takes no `reasoning_effort` |
+| `no_reasoning_effort` | takes `reasoning_effort` only from endpoints that list it |
 | `reasoning_object` | takes the whole `reasoning` object (OpenRouter) |
+| `reasoning_switch` | takes `reasoning: {enabled: true or false}` where no effort is taken |
 | `thinking_switch` | takes `thinking: {type: enabled or disabled}` |
 | `enable_thinking` | takes `enable_thinking: true or false` |
 | `prompt_mode` | thinks with `prompt_mode: reasoning` |
@@ -26,6 +27,8 @@ Words in `quirks`, read by the provider's dialect:
 | `no_stop_with_reasoning` | refuses `stop` from its reasoning models |
 | `short_call_ids` | takes tool call ids of nine letters and digits only |
 | `prefix` | wants `prefix: true` on an assistant message that is to be continued |
+| `text_completions` | serves `/completions` for bare prompts; others get a user's message |
+| `user_names` | takes a `name` from users only |
 | `alternating` | wants user and assistant to take turns |
 """
 
@@ -122,6 +125,7 @@ Quirk = Literal[
     "random_seed",
     "no_reasoning_effort",
     "reasoning_object",
+    "reasoning_switch",
     "thinking_switch",
     "enable_thinking",
     "prompt_mode",
@@ -134,6 +138,8 @@ Quirk = Literal[
     "no_stop_with_reasoning",
     "short_call_ids",
     "prefix",
+    "text_completions",
+    "user_names",
     "alternating",
 ]
 #: Wire formats; `workers/dialects/registry.py` holds one translator for each.

@@ -11,6 +11,9 @@ from routing.wire.validate import load_object
 #: The contract's own bound on `logprobs` of this API.
 _LOGPROBS_MAX = 5
 
+#: Nothing of these could be told in an answer that is text alone.
+_CHAT_ONLY = ("tools", "tool_choice", "parallel_tool_calls", "modalities", "audio", "image_config")
+
 
 def parse_completions(body: bytes) -> ChatRequest:
     """Read and check a text completion request; the result has `prompt` and no `messages`.
@@ -38,6 +41,8 @@ def parse_completions(body: bytes) -> ChatRequest:
             param="echo",
         )
     data.pop("echo", None)
+    for name in _CHAT_ONLY:
+        data.pop(name, None)
     _translate_logprobs(data)
     return checked(data)
 

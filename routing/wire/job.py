@@ -17,6 +17,8 @@ from routing.usage import Usage
 
 JOB_VERSION = 2
 CHARGE_VERSION = 2
+#: What the release before wrote is still read: jobs and unsettled charges outlive a deploy.
+_READABLE = (1, 2)
 
 Api = Literal["chat", "completions", "responses", "messages", "embeddings"]
 #: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
@@ -95,13 +97,13 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, raw: bytes) -> JobSpec:
-        """Read a spec of this version.
+        """Read a spec of this release or the one before.
 
         Raises:
-            ValueError: another version, or not a spec at all.
+            ValueError: of another release, or not a spec at all.
         """
         data = orjson.loads(raw)
-        if data["v"] != JOB_VERSION:
+        if data["v"] not in _READABLE:
             raise ValueError(f"job version {data['v']} is not {JOB_VERSION}")
         return cls(
             generation_id=data["id"],
@@ -255,18 +257,18 @@ class Charge:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Charge:
-        """Read a charge of this version.
+        """Read a charge of this release or the one before.
 
         Raises:
             ValueError: another version, or not a charge at all.
         """
         data = orjson.loads(raw)
-        if data["v"] != CHARGE_VERSION:
+        if data["v"] not in _READABLE:
             raise ValueError(f"charge version {data['v']} is not {CHARGE_VERSION}")
         prompt, completion, cached, written, reasoning, images, estimated, flags, *rarer = data[
             "usage"
         ]
-        written_1h, audio, video, image_output, audio_output = rarer
+        written_1h, audio, video, image_output, audio_output = rarer or (0, 0, 0, 0, 0)
         return cls(
             generation_id=data["id"],
             outcome=data["outcome"],
@@ -338,7 +340,7 @@ def price_to_list(price: Price) -> list[Any]:
 def price_from_list(data: list[Any]) -> Price:
     """The inverse of `price_to_list`."""
     start, prompt, completion, request, image, read, write, reasoning, *rarer = data
-    write_1h, audio, audio_output, image_output = rarer
+    write_1h, audio, audio_output, image_output = rarer or (None, None, None, None)
     return Price(
         from_ms=start,
         prompt_pico=prompt,

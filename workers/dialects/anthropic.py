@@ -122,10 +122,10 @@ def messages_body(request: ChatRequest, endpoint: Endpoint) -> dict[str, Any]:
 def _minded(request: ChatRequest, endpoint: Endpoint, limit: int) -> tuple[Mind, Conversation]:
     """Thinking and conversation depend on each other where a client lost the thoughts."""
     thought = mind(request, endpoint, limit)
-    told = conversation(request, endpoint, thinks=thought.on)
+    told = conversation(request, endpoint, thought)
     if thought.budgeted and lacks_thoughts(told.turns):
         thought = Mind(thinking=None, effort=thought.effort)
-        told = conversation(request, endpoint, thinks=False)
+        told = conversation(request, endpoint, thought)
     return thought, told
 
 

@@ -34,6 +34,12 @@ _STATUS: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+#: An account that is empty, at its own limit or closed gets a 400, as if the request were wrong.
+_ACCOUNT = (
+    "credit balance is too low",
+    "reached your specified api usage limits",
+    "organization has been disabled",
+)
 _LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
 #: Headers with hints; the caller of `error` passes these on.
 HINTS = tuple(
@@ -45,7 +51,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) 
     """What an answer with a status other than 2xx means."""
     raw = cut(body)
     kind, message = _detail(body)
-    if _billing(message):
+    if _of_the_account(message):
         return UpstreamDenied(raw=raw)
     found = by_status(_STATUS.get(kind, status), headers, raw, message, now_ms)
     if isinstance(found, UpstreamLimited) and found.retry_after_ms is None:
@@ -58,7 +64,7 @@ def error_in_band(error: object) -> UpstreamError:
     fields = dict_or_empty(error)
     raw = cut(dumped(error).encode())
     kind, message = text_or_empty(fields.get("type")), text_or_empty(fields.get("message"))
-    if _billing(message):
+    if _of_the_account(message):
         return UpstreamDenied(raw=raw)
     status = _STATUS.get(kind)
     if status is None:
@@ -78,9 +84,10 @@ def _detail(body: bytes) -> tuple[str, str]:
     return text_or_empty(error.get("type")), text_or_empty(error.get("message"))
 
 
-def _billing(message: str) -> bool:
-    """Anthropic says an empty account with a 400, as if the request were wrong."""
-    return "credit balance is too low" in message.lower()
+def _of_the_account(message: str) -> bool:
+    """Whether it is about our account, not about the request."""
+    said = message.lower()
+    return any(words in said for words in _ACCOUNT)
 
 
 def _reset_ms(headers: Mapping[str, str], now_ms: int) -> int | None:

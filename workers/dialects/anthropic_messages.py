@@ -21,7 +21,7 @@ from routing.wire.messages import (
     RefusalPart,
     TextPart,
 )
-from workers.dialects.claude import FORMAT, claude, enforced, forced, trimmed
+from workers.dialects.claude import FORMAT, Mind, claude, enforced, forced, trimmed
 from workers.dialects.common import (
     BLANK,
     cannot,
@@ -39,6 +39,8 @@ from workers.dialects.tool_names import called_names, safe_id, safe_name
 
 #: Longest name of a tool.
 TOOL_NAME_MAX = 128
+#: Longest title of a document.
+TITLE_MAX = 500
 _TOOL_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 #: Documents that are text under another name.
@@ -52,6 +54,7 @@ Block = dict[str, Any]
 class Conversation:
     """What is being built; `marked` are the blocks with a cache mark, in the prompt's order."""
 
+    replays: bool = True
     system: list[Block] = field(default_factory=list)
     turns: list[Block] = field(default_factory=list)
     tools: list[Block] = field(default_factory=list)
@@ -69,6 +72,8 @@ class Conversation:
         """Append to the last turn if it is of the same role; results of tools come first in one."""
         if not blocks:
             return
+        if role == "user":
+            self.close()
         if not self.turns or self.turns[-1]["role"] != role:
             self.turns.append({"role": role, "content": []})
         content = self.turns[-1]["content"]
@@ -76,44 +81,59 @@ class Conversation:
         if role == "user":
             content.sort(key=lambda block: block["type"] != "tool_result")
 
+    def close(self) -> None:
+        """Take away thoughts that led to nothing: no turn of the assistant may end with one."""
+        if not self.turns or self.turns[-1]["role"] != "assistant":
+            return
+        content = self.turns[-1]["content"]
+        while content and content[-1]["type"] in _UNMARKABLE:
+            content.pop()
+        if not content:
+            self.turns.pop()
 
-def conversation(request: ChatRequest, endpoint: Endpoint, *, thinks: bool) -> Conversation:
+
+def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Conversation:
     """A request's system prompt, turns and tools.
 
     Raises:
         UpstreamRejected: a part has no form here.
     """
-    told = Conversation()
+    told = Conversation(replays=thought.replays)
     messages = request.messages
     if messages is None:
         told.say("user", [{"type": "text", "text": request.prompt or BLANK}])
+        _automatic(told, request.cache_control)
         return told
-    _tools(told, request, endpoint, thinks=thinks)
+    _tools(told, request, endpoint, thinks=thought.on)
     leading = leading_system(messages)
     for place, message in enumerate(leading):
         told.system += _texts(told, message, place)
     for place, message in enumerate(messages[len(leading) :], len(leading)):
         _turn(told, message, place)
-    _opened_and_closed(told, endpoint, len(messages), thinks=thinks)
+    told.close()
+    _opened_and_closed(told, endpoint, len(messages), thinks=thought.on)
     _automatic(told, request.cache_control)
     trimmed(told.marked)
     return told
 
 
 def lacks_thoughts(turns: Iterable[Block]) -> bool:
-    """Whether the turn under way called tools without the thoughts that led to it.
+    """Whether the turn under way called tools without a thought that led to it.
 
     With a budget for thinking Anthropic refuses such a history; a client that keeps no
-    `reasoning_details` is then answered without thinking.
+    `reasoning_details` is then answered without thinking. One thought is enough: a model need
+    not think again between its calls.
     """
+    called = False
     for turn in reversed(list(turns)):
         kinds = [block["type"] for block in turn["content"]]
         if turn["role"] == "assistant":
-            if "tool_use" in kinds and kinds[0] not in _UNMARKABLE:
-                return True
+            if kinds[0] in _UNMARKABLE:
+                return False
+            called = called or "tool_use" in kinds
         elif "tool_result" not in kinds:
-            return False
-    return False
+            break
+    return called
 
 
 def _turn(told: Conversation, message: Message, place: int) -> None:
@@ -148,6 +168,7 @@ def _assistant(told: Conversation, message: Message, place: int) -> list[Block]:
     thoughts = [
         block
         for item in own_details(message.reasoning_details, {FORMAT})
+        if told.replays
         if (block := _thought(item)) is not None
     ]
     said_of(message, f"messages[{place}]")
@@ -247,7 +268,7 @@ def _document(part: FilePart, place: str) -> Block:
         source = _inline_document(*inline, place)
     block: Block = {"type": "document", "source": source}
     if part.file.filename:
-        block["title"] = part.file.filename
+        block["title"] = part.file.filename[:TITLE_MAX]
     return block
 
 

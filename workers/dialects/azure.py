@@ -10,8 +10,9 @@ from workers.dialects.credentials import ApiKey, AzureKey, Credential
 from workers.dialects.openai import OpenAIDialect, Target
 from workers.dialects.openai_embeddings import OpenAIEmbeddings
 
-#: The newest version of the data plane that is not a preview.
-API_VERSION = "2024-10-21"
+#: The newest dated version. The last one that is no preview knows neither `reasoning_effort` nor
+#: `verbosity` nor audio.
+API_VERSION = "2025-04-01-preview"
 _CHAT_PATH = "/chat/completions"
 
 

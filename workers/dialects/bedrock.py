@@ -132,10 +132,10 @@ def _for_claude(
 ) -> tuple[Conversation, dict[str, Any], dict[str, Any]]:
     limit = min(request.completion_limit or endpoint.completion_cap, endpoint.completion_cap)
     thought = mind(request, endpoint, limit)
-    told = conversation(request, endpoint, thinks=thought.on)
+    told = conversation(request, endpoint, thought)
     if thought.budgeted and lacks_thoughts(told.turns):
         thought = Mind(thinking=None, effort=thought.effort)
-        told = conversation(request, endpoint, thinks=False)
+        told = conversation(request, endpoint, thought)
     inference: dict[str, Any] = claude_sampling(request, endpoint, _SAMPLING, thinks=thought.on)
     if request.completion_limit is not None or thought.on:
         inference["maxTokens"] = limit
@@ -152,7 +152,7 @@ def _for_claude(
 def _for_others(
     request: ChatRequest, endpoint: Endpoint
 ) -> tuple[Conversation, dict[str, Any], dict[str, Any]]:
-    told = conversation(request, endpoint, thinks=False)
+    told = conversation(request, endpoint, Mind(thinking=None, effort=None))
     inference: dict[str, Any] = dict(sampling(request, endpoint, _SAMPLING))
     if "temperature" in inference:
         inference["temperature"] = min(inference["temperature"], _TEMPERATURE_MAX)

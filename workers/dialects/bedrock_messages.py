@@ -10,7 +10,7 @@ from routing.catalog.shapes import Endpoint
 from routing.wire.chat import ChatRequest
 from routing.wire.messages import CacheControl, Message, NamedTool
 from workers.dialects.bedrock_media import Names, block_of
-from workers.dialects.claude import FORMAT, claude, enforced, forced, trimmed
+from workers.dialects.claude import FORMAT, Mind, claude, enforced, forced, trimmed
 from workers.dialects.common import (
     BLANK,
     cannot,
@@ -44,6 +44,8 @@ class Conversation:
 
     caches: bool
     signed: bool
+    hours: bool
+    replays: bool
     names: Names = field(default_factory=Names)
     system: list[Block] = field(default_factory=list)
     turns: list[Block] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Conversation:
         """The block with a cache point, if there is one to set and the model can cache."""
         if control is not None and self.caches and _POINT not in block:
             point = {"type": "default"}
-            if control.ttl == "1h" and self.signed:
+            if control.ttl == "1h" and self.hours:
                 point["ttl"] = "1h"
             block[_POINT] = point
             self.marked.append(block)
@@ -65,12 +67,24 @@ class Conversation:
         """Append to the last turn if it is of the same role; results of tools come first in one."""
         if not blocks:
             return
+        if role == "user":
+            self.close()
         if not self.turns or self.turns[-1]["role"] != role:
             self.turns.append({"role": role, "content": []})
         content = self.turns[-1]["content"]
         content += blocks
         if role == "user":
             content.sort(key=lambda block: "toolResult" not in block)
+
+    def close(self) -> None:
+        """Take away thoughts that led to nothing: no turn of the assistant may end with one."""
+        if not self.turns or self.turns[-1]["role"] != "assistant":
+            return
+        content = self.turns[-1]["content"]
+        while content and "reasoningContent" in content[-1]:
+            content.pop()
+        if not content:
+            self.turns.pop()
 
     def finished(self) -> None:
         """Trim the cache points and give each its own block; a document needs a text beside it."""
@@ -85,7 +99,7 @@ class Conversation:
             turn["content"] = _exploded(content)
 
 
-def conversation(request: ChatRequest, endpoint: Endpoint, *, thinks: bool) -> Conversation:
+def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Conversation:
     """A request's system prompt, turns and tools.
 
     Raises:
@@ -95,12 +109,17 @@ def conversation(request: ChatRequest, endpoint: Endpoint, *, thinks: bool) -> C
     told = Conversation(
         caches="claude" in family or "nova" in family,
         signed="claude" in family,
+        # Earlier models refuse to be told how long to keep it.
+        hours="claude" in family and claude(endpoint).structured,
+        replays="claude" in family and thought.replays,
     )
     messages = request.messages
     if messages is None:
         told.say("user", [{"text": request.prompt or BLANK}])
+        told.mark(told.turns[-1]["content"][-1], request.cache_control)
+        told.finished()
         return told
-    _tools(told, request, endpoint, thinks=thinks)
+    _tools(told, request, endpoint, thinks=thought.on)
     leading = leading_system(messages)
     for place, message in enumerate(leading):
         blocks = _blocks(told, message, place)
@@ -109,23 +128,25 @@ def conversation(request: ChatRequest, endpoint: Endpoint, *, thinks: bool) -> C
         told.system += blocks
     for place, message in enumerate(messages[len(leading) :], len(leading)):
         _turn(told, message, place)
-    _opened_and_closed(told, endpoint, len(messages), thinks=thinks)
+    told.close()
+    _opened_and_closed(told, endpoint, len(messages), thinks=thought.on)
     told.mark(told.turns[-1]["content"][-1], request.cache_control)
     told.finished()
     return told
 
 
 def lacks_thoughts(turns: list[Block]) -> bool:
-    """Whether the turn under way called tools without the thoughts that led to it."""
+    """Whether the turn under way called tools without a thought that led to it."""
+    called = False
     for turn in reversed(turns):
         content = turn["content"]
         if turn["role"] == "assistant":
-            called = any("toolUse" in block for block in content)
-            if called and "reasoningContent" not in content[0]:
-                return True
+            if "reasoningContent" in content[0]:
+                return False
+            called = called or any("toolUse" in block for block in content)
         elif not any("toolResult" in block for block in content):
-            return False
-    return False
+            break
+    return called
 
 
 def _exploded(blocks: list[Block]) -> list[Block]:
@@ -159,7 +180,7 @@ def _turn(told: Conversation, message: Message, place: int) -> None:
 
 def _assistant(told: Conversation, message: Message, place: int) -> list[Block]:
     """Thoughts, then text, then calls: the order they were made in."""
-    details = own_details(message.reasoning_details, {FORMAT}) if told.signed else []
+    details = own_details(message.reasoning_details, {FORMAT}) if told.replays else []
     thoughts = [{"reasoningContent": found} for item in details if (found := _thought(item))]
     said_of(message, f"messages[{place}]")
     blocks = _blocks(told, message, place)

@@ -110,15 +110,22 @@ class Mind:
     Attributes:
         thinking: the `thinking` field; None leaves it out.
         effort: for `output_config`; None leaves it out.
+        eager: the model thinks where the field is left out.
     """
 
     thinking: dict[str, Any] | None
     effort: str | None
+    eager: bool = False
 
     @property
     def on(self) -> bool:
         """Whether thinking is switched on by this request."""
         return self.thinking is not None and self.thinking["type"] != "disabled"
+
+    @property
+    def replays(self) -> bool:
+        """Whether earlier thoughts may go back: a request without thinking may hold none."""
+        return self.on or (self.eager and self.thinking is None)
 
     @property
     def budgeted(self) -> bool:
@@ -140,7 +147,7 @@ def mind(request: ChatRequest, endpoint: Endpoint, limit: int) -> Mind:
     rules, asked = claude(endpoint), thinking(request, endpoint)
     effort = _verbosity(request, endpoint)
     if asked.mode == "default":
-        return Mind(thinking=None, effort=effort)
+        return Mind(thinking=None, effort=effort, eager=rules.eager)
     if asked.mode == "off":
         return Mind(
             thinking={"type": "disabled"} if rules.eager else None,

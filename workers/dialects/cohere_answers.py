@@ -45,6 +45,8 @@ def answer_of(body: bytes) -> Answer:
     data = load_object(body)
     if not isinstance(data.get("message"), dict):
         raise UpstreamDown("Provider sent an answer without a message", raw=cut(body))
+    if FINISH.get(text_or_empty(data.get("finish_reason"))) == "error":
+        raise UpstreamDown("Provider returned error", raw=cut(body))
     return Answer(
         choices=(
             Choice(

@@ -44,7 +44,7 @@ ANNOTATIONS_MAX = 1_000
 _FILTERED = frozenset(
     {
         "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
-        "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+        "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "LANGUAGE",
     }
 )  # fmt: skip
 _FAILED = frozenset(
@@ -133,7 +133,7 @@ def usage_of(raw: object) -> Usage | None:
     outputs = _modalities(raw.get("candidatesTokensDetails"))
     return usage_from(
         prompt=_sum(raw, "promptTokenCount", "toolUsePromptTokenCount"),
-        completion=_sum(raw, "candidatesTokenCount", "thoughtsTokenCount"),
+        completion=_completion(raw),
         cached=raw.get("cachedContentTokenCount"),
         audio=max(inputs.get("AUDIO", 0) - cached.get("AUDIO", 0), 0),
         video=inputs.get("VIDEO"),
@@ -141,6 +141,14 @@ def usage_of(raw: object) -> Usage | None:
         image_output=outputs.get("IMAGE"),
         audio_output=outputs.get("AUDIO"),
     )
+
+
+def _completion(raw: Mapping[str, Any]) -> int | None:
+    """Thoughts are added to the answer, but where the total shows that they are in it already."""
+    within = _sum(raw, "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount")
+    if within is not None and within == count(raw.get("totalTokenCount")):
+        return _sum(raw, "candidatesTokenCount")
+    return _sum(raw, "candidatesTokenCount", "thoughtsTokenCount")
 
 
 def _sum(raw: Mapping[str, Any], *names: str) -> int | None:

@@ -21,6 +21,7 @@ from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.embeddings import EmbeddingsRequest
 from routing.wire.events import Answer
+from routing.wire.messages import Message
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, supports
 from workers.dialects.credentials import ApiKey, Credential
@@ -29,10 +30,11 @@ from workers.dialects.openai_errors import by_response
 from workers.dialects.openai_messages import (
     encode_messages,
     encode_tools,
+    fill_thoughts,
     is_openai,
     mark_last,
 )
-from workers.dialects.reasoning import effort_of, nearest, thinking
+from workers.dialects.reasoning import Thinking, effort_of, nearest, thinking
 from workers.sse import SseReader
 
 Fields = dict[str, Any]
@@ -67,6 +69,10 @@ PROTECTED = frozenset({
 _REASONING = frozenset({"reasoning", "reasoning_effort"})
 #: Models whose thoughts come apart by themselves; Groq refuses `reasoning_format` with them.
 _PARSED_ANYWAY = "gpt-oss"
+#: Models at Groq that think or do not, and know no degrees: `default` or `none`.
+_THINKS_OR_NOT = "qwen3"
+#: The highest seed Mistral takes; the lowest is 0.
+RANDOM_SEED_MAX = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -115,16 +121,20 @@ class OpenAIDialect:
     def encode(
         self, request: ChatRequest, endpoint: Endpoint, credential: Credential, *, stream: bool
     ) -> UpstreamRequest:
-        """The body of `/chat/completions`, or of `/completions` for a bare prompt."""
+        """The body of `/chat/completions`, or of `/completions` for a bare prompt where served."""
+        quirks = endpoint.provider.quirks
+        if request.messages is None and "text_completions" not in quirks:
+            request = _as_chat(request)
         path = "/chat/completions" if request.messages is not None else "/completions"
         target = self.target(endpoint, credential, path)
-        quirks = endpoint.provider.quirks
         body = _fields(request, endpoint)
         if request.messages is not None:
             _messages(request, body, endpoint)
         _limits(request, body, endpoint)
         if not _REASONING.isdisjoint(endpoint.supported_parameters):
             body |= _thinking(request, endpoint)
+        if "replays_reasoning" in quirks and body.get("thinking") == {"type": "enabled"}:
+            fill_thoughts(body.get("messages", ()))
         if request.user is not None:
             _user(body, request.user, self.user_field, endpoint)
         if stream:
@@ -162,6 +172,12 @@ class OpenAIDialect:
         return by_response(status, headers, body, now_ms)
 
 
+def _as_chat(request: ChatRequest) -> ChatRequest:
+    """A bare prompt as a user's message, for the many that serve chat only."""
+    asked = Message(role="user", content=request.prompt or "")
+    return request.model_copy(update={"messages": (asked,), "prompt": None})
+
+
 def chosen_options(request: ChatRequest | EmbeddingsRequest, endpoint: Endpoint) -> Fields:
     """What the caller set for this very provider, by its slug or its tag."""
     options = (request.provider.options if request.provider is not None else None) or {}
@@ -176,6 +192,13 @@ def service_tier(tier: str) -> str:
     return "priority" if tier == "fast" else tier
 
 
+def takes_parallel(endpoint: Endpoint) -> bool:
+    """Whether `parallel_tool_calls` may be sent: OpenAI's o-series has tools and refuses it."""
+    if is_openai(endpoint.provider.quirks):
+        return "parallel_tool_calls" in endpoint.supported_parameters
+    return supports(endpoint, "parallel_tool_calls")
+
+
 def _fields(request: ChatRequest, endpoint: Endpoint) -> Fields:
     """The fields that are sent as they are, or under another name."""
     quirks = endpoint.provider.quirks
@@ -183,7 +206,9 @@ def _fields(request: ChatRequest, endpoint: Endpoint) -> Fields:
     for name, value in request.model_dump(
         exclude_unset=True, exclude_none=True, by_alias=True, exclude=ROUTER_FIELDS
     ).items():
-        if name in OPTIONAL_PARAMETERS:
+        if name == "parallel_tool_calls":
+            wanted = takes_parallel(endpoint)
+        elif name in OPTIONAL_PARAMETERS:
             wanted = supports(endpoint, name)
         else:
             wanted = (
@@ -219,7 +244,8 @@ def _limits(request: ChatRequest, body: Fields, endpoint: Endpoint) -> None:
         name = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"
         body[name] = min(limit, endpoint.completion_cap)
     if "random_seed" in quirks and "seed" in body:
-        body["random_seed"] = body.pop("seed")
+        seed = body.pop("seed")
+        body["random_seed"] = seed if 0 <= seed <= RANDOM_SEED_MAX else seed & RANDOM_SEED_MAX
     if "no_stop_with_reasoning" in quirks and "reasoning" in endpoint.supported_parameters:
         body.pop("stop", None)
     if "service_tier" in body:
@@ -254,6 +280,18 @@ def _thinking(request: ChatRequest, endpoint: Endpoint) -> Fields:
     on = asked.mode == "on"
     if "reasoning_object" in quirks:
         return found | {"reasoning": _reasoning_object(request, endpoint, on=on)}
+    found |= _switches(asked, quirks, on=on)
+    effort = _effort_word(request, endpoint, on=on)
+    if effort is None and "reasoning_switch" in quirks:
+        found["reasoning"] = {"enabled": on}
+    if effort is not None and (on or not {"thinking", "enable_thinking"} & found.keys()):
+        found["reasoning_effort"] = effort
+    return found
+
+
+def _switches(asked: Thinking, quirks: frozenset[str], *, on: bool) -> Fields:
+    """Thinking on or off, by each provider's own name for it."""
+    found: Fields = {}
     if "thinking_switch" in quirks:
         found["thinking"] = {"type": "enabled" if on else "disabled"}
     if "enable_thinking" in quirks:
@@ -262,11 +300,17 @@ def _thinking(request: ChatRequest, endpoint: Endpoint) -> Fields:
             found["thinking_budget"] = asked.max_tokens
     if "prompt_mode" in quirks:
         found["prompt_mode"] = "reasoning" if on else None
-    if "no_reasoning_effort" not in quirks:
-        effort = effort_for(request, endpoint)
-        if effort is not None and (on or not {"thinking", "enable_thinking"} & found.keys()):
-            found["reasoning_effort"] = effort
     return found
+
+
+def _effort_word(request: ChatRequest, endpoint: Endpoint, *, on: bool) -> str | None:
+    """The value of `reasoning_effort`; None where the model does not take one."""
+    quirks, listed = endpoint.provider.quirks, endpoint.supported_parameters
+    if "no_reasoning_effort" in quirks and "reasoning_effort" not in listed:
+        return None
+    if "reasoning_parsed" in quirks and _THINKS_OR_NOT in endpoint.upstream_id:
+        return "default" if on else "none"
+    return effort_for(request, endpoint)
 
 
 def effort_for(request: ChatRequest, endpoint: Endpoint) -> str | None:

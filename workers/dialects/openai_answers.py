@@ -93,12 +93,15 @@ class OpenAIStream:
         self._refused: set[int] = set()
         self._sources: list[Fields] = []
         self._cited = False
+        self._called = False
         self._finished = False
 
     def decode(self, data: bytes) -> list[Event]:
         """Our events for one chunk."""
         if data == b"[DONE]":
-            return [End()]
+            # xAI ends calls with an empty finish reason.
+            called = self._called and not self._finished
+            return [Finish(0, "tool_calls", None), End()] if called else [End()]
         chunk = loads(data)
         if not isinstance(chunk, dict):
             raise UpstreamDown("Provider sent a chunk that is not an object", raw=cut(data))
@@ -141,6 +144,7 @@ class OpenAIStream:
             self._refused.add(index)
         calls = self._calls.fragments(index, fields)
         if calls:
+            self._called = True
             found["tool_calls"] = calls
         return writable(found) if found else None
 
@@ -364,4 +368,6 @@ def _choice(item: object, place: int, sources: list[Fields]) -> Choice:
         **extras,
     }
     finish = _finish(index, item.get("finish_reason"), refused=refusal is not None)
+    if finish.reason is None and calls:
+        finish = Finish(index, "tool_calls", None)
     return Choice(index=index, message=message, finish=finish, logprobs=_logprobs(item))

@@ -19,11 +19,12 @@ from workers.dialects.retry_after import retry_after_ms
 
 #: 404 is none of them: the provider no longer has the model, and another may.
 _STATUS_REJECTED = frozenset({400, 413, 422})
-_STATUS_DENIED = frozenset({401, 402, 403})
+_STATUS_DENIED = frozenset({401, 402, 403, 412})
+_FORBIDDEN = 403
 #: Our key, account or money, whatever the status beside it.
 _CODES_DENIED = frozenset({
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "invalid_api_key",
-    "account_deactivated",
+    "account_deactivated", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
 })  # fmt: skip
 _CODES_LIMITED = frozenset({"rate_limit_exceeded", "rate_limit_error", "RateLimitReached"})
 _CODES_REJECTED = frozenset({
@@ -33,26 +34,33 @@ _CODES_REJECTED = frozenset({
 #: OpenAI's codes for images it cannot read, all of them.
 _IMAGE_CODES = ("invalid_image", "image_", "invalid_base64_image", "unsupported_image",
                 "empty_image", "failed_to_download_image")  # fmt: skip
-_BAD_KEY = "incorrect api key"
+#: About our key or account, in requests that are well formed.
+_ACCOUNT_WORDS = ("incorrect api key", "organization must be verified")
+#: Said with 403 where it is the prompt that is refused: xAI's filter, OpenRouter's moderation.
+_MODERATION_WORDS = ("violates usage guidelines", "was flagged")
+#: Said by Together with 403.
+_LENGTH_WORDS = ("context length", "max_new_tokens")
+#: The model's own failures at Groq, called bad requests there; another try may do better.
+_CODES_FAILED = frozenset({"tool_use_failed", "json_validate_failed"})
 
 
 def by_response(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) -> UpstreamError:
     """By status, and by code where providers put several meanings behind one status."""
     raw = cut(body)
     code, message = _detail(body)
-    if code in _CODES_DENIED or (
-        status in _STATUS_REJECTED and message.lower().startswith(_BAD_KEY)
-    ):
+    if code in _CODES_DENIED or (status in _STATUS_REJECTED and _says(message, _ACCOUNT_WORDS)):
         return UpstreamDenied(raw=raw)
-    if status in STATUS_LIMITED:
-        return UpstreamLimited(
-            raw=raw, status=status, retry_after_ms=retry_after_ms(headers, now_ms)
-        )
-    if status in _STATUS_REJECTED:
-        return UpstreamRejected(message, raw=raw, status=status)
+    wait_ms = retry_after_ms(headers, now_ms)
+    # Groq says 413 of what is longer than our tokens of a minute.
+    if status in STATUS_LIMITED or (status in _STATUS_REJECTED and code in _CODES_LIMITED):
+        limited = status if status in STATUS_LIMITED else 429
+        return UpstreamLimited(raw=raw, status=limited, retry_after_ms=wait_ms)
+    refused = _refused(status, code, message)
+    if refused is not None:
+        return UpstreamRejected(message, raw=raw, status=refused)
     if status in _STATUS_DENIED:
         return UpstreamDenied(raw=raw)
-    return UpstreamDown(raw=raw, retry_after_ms=retry_after_ms(headers, now_ms))
+    return UpstreamDown(raw=raw, retry_after_ms=wait_ms)
 
 
 def in_band(error: object) -> UpstreamError:
@@ -68,12 +76,31 @@ def in_band(error: object) -> UpstreamError:
         return UpstreamDenied(raw=raw)
     if status in STATUS_LIMITED or _one_of(code, _CODES_LIMITED):
         return UpstreamLimited(raw=raw, status=status if status in STATUS_LIMITED else 429)
-    if status in _STATUS_REJECTED or _is_rejection(code, error.get("type")):
+    refused = _refused(status, code, told)
+    if refused is not None:
+        return UpstreamRejected(told, raw=raw, status=refused)
+    if _is_rejection(code, error.get("type")):
         return UpstreamRejected(told, raw=raw)
     return UpstreamDenied(raw=raw) if status in _STATUS_DENIED else UpstreamDown(raw=raw)
 
 
+def _refused(status: int | None, code: object, message: str) -> int | None:
+    """The status to tell of a request that was refused for what it is; None for any other."""
+    if status == _FORBIDDEN:
+        if _says(message, _LENGTH_WORDS):
+            return 400
+        return _FORBIDDEN if _says(message, _MODERATION_WORDS) else None
+    return status if status in _STATUS_REJECTED and not _one_of(code, _CODES_FAILED) else None
+
+
+def _says(message: str, words: tuple[str, ...]) -> bool:
+    told = message.lower()
+    return any(word in told for word in words)
+
+
 def _is_rejection(code: object, kind: object) -> bool:
+    if _one_of(code, _CODES_FAILED):
+        return False
     if kind == "invalid_request_error":
         return True
     return _one_of(code, _CODES_REJECTED) or str(code).startswith(_IMAGE_CODES)

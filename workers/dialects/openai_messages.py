@@ -76,6 +76,13 @@ def mark_last(messages: list[Fields], mark: Fields) -> None:
             return
 
 
+def fill_thoughts(messages: Iterable[Fields]) -> None:
+    """Give calls that another model made the thoughts DeepSeek wants with them; not even "" will do."""
+    for message in messages:
+        if message.get("tool_calls"):
+            message.setdefault("reasoning_content", " ")
+
+
 def default_filename(mime: str) -> str:
     """A name for a document that came without one: providers read its ending."""
     return _FILENAMES.get(mime, "document")
@@ -137,7 +144,7 @@ def _message(message: Fields, where: str, quirks: Quirks) -> Fields:
 def _name(message: Fields, kept: Fields, quirks: Quirks) -> None:
     """The speaker's name where there is a field for it, else in front of a user's text."""
     name, role = message.get("name"), kept["role"]
-    if not name:
+    if not name or ("user_names" in quirks and role != "user"):
         return
     if "strict_fields" not in quirks or (is_openai(quirks) and _NAME.fullmatch(name)):
         if role != "tool" or "strict_fields" not in quirks:
@@ -160,6 +167,8 @@ def _assistant(message: Fields, content: Any, quirks: Quirks) -> Fields:
     calls = [_tool_call(call, quirks) for call in message.get("tool_calls") or ()]
     if calls:
         found["tool_calls"] = calls
+        if content is None:
+            found["content"] = None  # DeepSeek misses the field if it is left out
     if "reasoning_object" in quirks:
         found |= {name: message[name] for name in ("images", "annotations") if name in message}
     refusal, sound = message.get("refusal"), message.get("audio") or {}

@@ -17,7 +17,14 @@ from routing.wire.messages import Function, NamedTool
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, sampling, supports
 from workers.dialects.credentials import Credential
-from workers.dialects.openai import bearer, chosen_options, effort_for, posted, service_tier
+from workers.dialects.openai import (
+    bearer,
+    chosen_options,
+    effort_for,
+    posted,
+    service_tier,
+    takes_parallel,
+)
 from workers.dialects.openai_errors import by_response
 from workers.dialects.openai_messages import is_openai
 from workers.dialects.responses_answers import ResponsesStream, whole_response
@@ -25,6 +32,9 @@ from workers.dialects.responses_input import input_items, instructions
 from workers.sse import SseReader
 
 Fields = dict[str, Any]
+
+#: The shortest limit this API takes; chat takes any.
+OUTPUT_TOKENS_MIN = 16
 
 _SAMPLING: Mapping[str, str] = {"temperature": "temperature", "top_p": "top_p"}
 
@@ -49,7 +59,8 @@ class ResponsesDialect:
         if include:
             body["include"] = include
         if request.completion_limit is not None:
-            body["max_output_tokens"] = min(request.completion_limit, endpoint.completion_cap)
+            limit = min(request.completion_limit, endpoint.completion_cap)
+            body["max_output_tokens"] = max(limit, OUTPUT_TOKENS_MIN)
         if stream:
             body["stream"] = True
         body |= chosen_options(request, endpoint)
@@ -93,7 +104,7 @@ def _tools(request: ChatRequest, endpoint: Endpoint) -> Fields:
     found: Fields = {}
     if request.tools and supports(endpoint, "tools"):
         tools += (_function(tool.function) for tool in request.tools)
-        if request.parallel_tool_calls is not None:
+        if request.parallel_tool_calls is not None and takes_parallel(endpoint):
             found["parallel_tool_calls"] = request.parallel_tool_calls
         if request.tool_choice is not None and supports(endpoint, "tool_choice"):
             found["tool_choice"] = _tool_choice(request.tool_choice)

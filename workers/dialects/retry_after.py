@@ -49,7 +49,7 @@ def _hint_ms(headers: Mapping[str, str], now_ms: int) -> float | None:
 
 
 def _number(text: str) -> float | None:
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
         return None
     return float(text)
 

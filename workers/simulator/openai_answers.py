@@ -196,6 +196,9 @@ def usage_body(usage: Usage, manner: Manner) -> dict[str, Any]:
         "prompt_tokens_details": prompt_details,
         "completion_tokens_details": completion_details,
     }
+    thoughts, said = usage.reasoning, usage.completion
+    if manner.thoughts_apart and isinstance(thoughts, int) and isinstance(said, int):
+        body["completion_tokens"] = max(said - thoughts, 0)
     if manner.cache_hit_tokens and isinstance(usage.prompt, int) and isinstance(usage.cached, int):
         body["prompt_cache_hit_tokens"] = usage.cached
         body["prompt_cache_miss_tokens"] = usage.prompt - usage.cached

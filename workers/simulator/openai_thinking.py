@@ -177,8 +177,11 @@ def _check_details(details: Any, where: str) -> None:
         field = _DETAIL_FIELDS.get(kind) if isinstance(kind, str) else None
         if field is None:
             raise _invalid(f"{where}.{index}.type", "Invalid discriminator value.")
-        if kind == "reasoning.text" and not is_signed(
-            detail.get("text") or "", detail.get("signature")
+        own = detail.get("format") == DETAIL_FORMAT
+        if (
+            own
+            and kind == "reasoning.text"
+            and not is_signed(detail.get("text") or "", detail.get("signature"))
         ):
             raise _invalid(f"{where}.{index}.signature", "Invalid `signature` in `thinking` block.")
 

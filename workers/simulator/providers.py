@@ -95,6 +95,7 @@ class Manner:
         x_groq: The first and the last chunk carry ``x_groq``.
         text_beside_delta: Choices in a stream carry ``text`` beside ``delta``.
         cache_hit_tokens: Usage has ``prompt_cache_hit_tokens`` and its counterpart.
+        thoughts_apart: ``completion_tokens`` leaves the thoughts out; the total has them.
         cache_marks: ``cache_control`` in a content part marks what is to be cached.
         service_tier: Answers carry ``service_tier``.
         priced: Usage says what the call cost, and answers name the provider behind.
@@ -119,6 +120,7 @@ class Manner:
     x_groq: bool = False
     text_beside_delta: bool = False
     cache_hit_tokens: bool = False
+    thoughts_apart: bool = False
     cache_marks: bool = False
     service_tier: bool = False
     priced: bool = False
@@ -160,7 +162,7 @@ _OPENAI: Final = Manner(
     fields=_OPENAI_FIELDS,
     message_fields=_MESSAGE_FIELDS | _words("refusal audio function_call annotations"),
 )
-_XAI: Final = Manner(errors=Errors.FLAT, media=_PICTURES)
+_XAI: Final = Manner(errors=Errors.FLAT, media=_PICTURES, thoughts_apart=True)
 _ZAI: Final = Manner(
     switch=Switch.THINKING, media=Media(parts=_words("text image_url video_url file_url"))
 )

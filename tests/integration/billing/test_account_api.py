@@ -197,6 +197,7 @@ def test_a_generation_is_told_in_full(ledger: Ledger, kind):
         "native_tokens_completion": 50,
         "native_tokens_reasoning": 0,
         "native_tokens_cached": 0,
+        "native_tokens_completion_images": 0,
         "origin": "https://app.example",
         "http_referer": "https://app.example",
         "is_byok": False,

@@ -84,7 +84,7 @@ def test_a_lost_group_is_made_anew_and_nothing_is_missed(store: Store):
         pytest.param(b"{}", id="no version"),
         pytest.param(b"[1]", id="not an object"),
         pytest.param(b'{"v":1}', id="nothing else"),
-        pytest.param(CHARGE.to_json().replace(b'"v":1', b'"v":9'), id="of a later release"),
+        pytest.param(CHARGE.to_json().replace(b'"v":2', b'"v":9'), id="of a later release"),
         pytest.param(b"\xff\xfe", id="not JSON"),
     ],
 )

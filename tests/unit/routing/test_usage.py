@@ -53,6 +53,30 @@ def test_a_detail_is_never_more_than_its_total(details: dict[str, Any], expected
     assert usage_of(raw) == Usage(prompt_tokens=10, completion_tokens=5, **expected)
 
 
+@pytest.mark.parametrize(
+    ("total", "completion"), [(313, 303), (15, 5), (310, 5), (None, 5), ("313", 5)]
+)
+def test_thoughts_counted_beside_the_answer_are_part_of_it(total: Any, completion: int):
+    raw = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": total,
+        "completion_tokens_details": {"reasoning_tokens": 298},
+    }
+
+    usage = usage_of(raw)
+
+    assert usage is not None
+    assert usage.completion_tokens == completion
+    assert usage.reasoning_tokens == min(298, completion)
+
+
+def test_cached_tokens_beside_the_totals():
+    usage = usage_of({"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 4})
+
+    assert usage == Usage(prompt_tokens=10, completion_tokens=5, cached_tokens=4)
+
+
 def test_what_cannot_have_been_used_is_clamped_and_flagged():
     reported = Usage(
         prompt_tokens=1_000,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from routing.catalog.shapes import Price
@@ -20,6 +21,10 @@ PRICE = Price(
     cache_read_pico=6,
     cache_write_pico=None,
     reasoning_pico=8,
+    cache_write_1h_pico=9,
+    audio_pico=10,
+    audio_output_pico=None,
+    image_output_pico=12,
 )
 SPEC = JobSpec(
     generation_id="gen-1",
@@ -57,6 +62,11 @@ def test_a_charge_reads_back_as_it_was_written():
             cached_tokens=3,
             cache_write_tokens=4,
             reasoning_tokens=5,
+            cache_write_1h_tokens=3,
+            audio_tokens=7,
+            video_tokens=8,
+            image_output_tokens=9,
+            audio_output_tokens=10,
             images=6,
             estimated=True,
             flags=("a", "b"),
@@ -94,3 +104,18 @@ def test_a_key_of_a_newer_release_can_still_be_read():
     newer = record.to_json().replace(b"{", b'{"unknown":1,', 1)
 
     assert KeyRecord.from_json(newer) == record
+
+
+def test_what_the_release_before_wrote_can_still_be_read():
+    """Jobs in flight and charges that are not settled yet outlive a deploy."""
+    job, paid = orjson.loads(SPEC.to_json()), orjson.loads(CHARGE.to_json())
+    for old in (job, paid):
+        old["v"] = 1
+    job["plan"][0][3] = job["plan"][0][3][:8]
+    paid["usage"], paid["price"] = paid["usage"][:8], paid["price"][:8]
+
+    spec = JobSpec.from_json(orjson.dumps(job))
+    assert spec.entries[0].price == replace(
+        PRICE, cache_write_1h_pico=None, audio_pico=None, image_output_pico=None
+    )
+    assert Charge.from_json(orjson.dumps(paid)) == CHARGE

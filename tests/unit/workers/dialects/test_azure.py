@@ -32,7 +32,7 @@ def azure(endpoint: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("request_", "path"),
-    [(CHAT, "chat/completions"), (PROMPT, "completions"), (EMBEDDINGS, "embeddings")],
+    [(CHAT, "chat/completions"), (PROMPT, "chat/completions"), (EMBEDDINGS, "embeddings")],
 )
 def test_a_deployments_key_goes_to_its_own_address(azure, request_, path):
     dialect: Any = AzureEmbeddings() if request_ is EMBEDDINGS else AzureDialect()
@@ -47,7 +47,7 @@ def test_a_deployments_key_goes_to_its_own_address(azure, request_, path):
 
 @pytest.mark.parametrize(
     ("request_", "path"),
-    [(CHAT, "chat/completions"), (PROMPT, "completions"), (EMBEDDINGS, "embeddings")],
+    [(CHAT, "chat/completions"), (PROMPT, "chat/completions"), (EMBEDDINGS, "embeddings")],
 )
 def test_a_plain_key_goes_to_the_deployment_of_the_catalog(azure, request_, path):
     dialect: Any = AzureEmbeddings() if request_ is EMBEDDINGS else AzureDialect()

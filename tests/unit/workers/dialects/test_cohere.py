@@ -461,8 +461,6 @@ def test_a_plain_answer():
         ("COMPLETE", "stop"),
         ("STOP_SEQUENCE", "stop"),
         ("MAX_TOKENS", "length"),
-        ("ERROR", "error"),
-        ("TIMEOUT", "error"),
         ("ERROR_TOXIC", "content_filter"),
         ("WHIM", "stop"),
     ],
@@ -471,6 +469,14 @@ def test_reasons_to_stop(reason: str, finish: str):
     body = {"message": {"content": []}, "finish_reason": reason}
 
     assert DIALECT.answer(orjson.dumps(body)).choices[0].finish.reason == finish
+
+
+@pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
+def test_an_answer_that_was_broken_off_is_a_failure(reason: str):
+    body = {"message": {"content": [{"type": "text", "text": "Hal"}]}, "finish_reason": reason}
+
+    with pytest.raises(UpstreamDown, match="Provider returned error"):
+        DIALECT.answer(orjson.dumps(body))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"message":"No."}', b"<html>"])

@@ -76,13 +76,24 @@ def test_an_endpoint_without_a_key_gets_no_header(endpoint):
     )
 
 
-def test_a_bare_prompt_goes_to_completions(endpoint):
+def test_a_bare_prompt_goes_to_completions_where_they_are_served(endpoint):
+    request = parse_chat(b'{"model":"a/m","prompt":"Once"}')
+    served = endpoint(provider={"quirks": frozenset({"text_completions"})})
+
+    upstream = DIALECT.encode(request, served, ApiKey(""), stream=False)
+
+    assert upstream.url.endswith("/v1/completions")
+    assert orjson.loads(upstream.body) == {"model": "m-1", "prompt": "Once"}
+
+
+def test_elsewhere_it_is_what_a_user_says(endpoint):
     request = parse_chat(b'{"model":"a/m","prompt":"Once"}')
 
     upstream = DIALECT.encode(request, endpoint(), ApiKey(""), stream=False)
 
-    assert upstream.url.endswith("/v1/completions")
-    assert orjson.loads(upstream.body) == {"model": "m-1", "prompt": "Once"}
+    assert upstream.url.endswith("/v1/chat/completions")
+    messages = [{"role": "user", "content": "Once"}]
+    assert orjson.loads(upstream.body) == {"model": "m-1", "messages": messages}
 
 
 def test_parameters_the_endpoint_does_not_list_are_left_out(endpoint):
