@@ -14,6 +14,7 @@ from api.body import hang_up, read_body
 from api.stream import Streamer
 from routing.counting import count_answer
 from routing.errors import PayloadTooLarge
+from routing.plan import resolve
 from routing.wire.account import KeyRecord
 from routing.wire.anthropic_request import parse_count_tokens, parse_messages
 from routing.wire.chat import AnthropicBeta, ChatRequest, parse_chat
@@ -77,7 +78,9 @@ def blueprint(authenticator: Authenticator, acceptor: Acceptor, streamer: Stream
     @routes.post("/messages/count_tokens")
     def count_tokens() -> Response:
         _, body = admit("messages")
-        return jsonify(input_tokens=count_answer(parse_count_tokens(body)))
+        asked = parse_count_tokens(body)
+        resolve(asked.model or acceptor.settings.default_model, acceptor.catalog.current)
+        return jsonify(input_tokens=count_answer(asked))
 
     return routes
 

@@ -316,7 +316,7 @@ def _failure(frame: Frame) -> Failure:
 
 def _error(frame: Frame, api: Api) -> Response:
     payload = frame.payload
-    if api in {"messages", "responses"}:
+    if api == "messages":
         payload = orjson.dumps(shaped(api, frame.status, orjson.loads(payload), frame.job_id))
     response = Response(payload, status=frame.status, mimetype="application/json")
     if frame.retry_after_s:

@@ -35,7 +35,16 @@ from routing.wire.messages import NamedTool
 from routing.wire.provider import MaxPrice, Percentiles, ProviderPreferences, Sort
 from routing.wire.request import InferenceRequest
 
-__all__ = ["MAX_PLAN_ENTRIES", "Health", "PlanRequest", "WorstCase", "facts", "plan", "worst_case"]
+__all__ = [
+    "MAX_PLAN_ENTRIES",
+    "Health",
+    "PlanRequest",
+    "WorstCase",
+    "facts",
+    "plan",
+    "resolve",
+    "worst_case",
+]
 
 #: Entries kept with a job: far more than tries are ever made, few enough for a small record.
 MAX_PLAN_ENTRIES = 16
@@ -244,7 +253,7 @@ def _groups(
     """The candidates of each model that has any, with the sort its suffix asks for."""
     resolved: dict[str, tuple[Model, SortBy | None]] = {}
     for name in request.models:
-        model, suffix = _resolve(name, catalog)
+        model, suffix = resolve(name, catalog)
         resolved.setdefault(model.id, (model, suffix))
     groups: list[tuple[SortBy | None, list[Candidate]]] = []
     refusals: list[CallerError] = []
@@ -265,8 +274,12 @@ def _groups(
     return groups
 
 
-def _resolve(name: str, catalog: Catalog) -> tuple[Model, SortBy | None]:
-    """The model a name means, and the sort its `:nitro` or `:floor` asks for."""
+def resolve(name: str, catalog: Catalog) -> tuple[Model, SortBy | None]:
+    """The model a name means, and the sort its `:nitro` or `:floor` asks for.
+
+    Raises:
+        BadRequest: it means none.
+    """
     sort: SortBy | None = None
     stem = name
     while (model := catalog.model(stem)) is None:

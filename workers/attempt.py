@@ -14,6 +14,7 @@ from routing.decide import AttemptState, GiveUp, Retry, after, decide, not_tried
 from routing.errors import Failure, UpstreamError
 from routing.store.health import Verdict
 from routing.store.jobs import NotClaimed
+from routing.wire.envelope import told_to
 from routing.wire.events import Answer
 from routing.wire.job import (
     AttemptRecord,
@@ -130,6 +131,7 @@ class Attempts:
             return None
         except UpstreamError as error:
             failure = error.failure(endpoint.provider.name)
+            failure = replace(failure, message=told_to(self.spec.api, failure.message))
             return self._failed(entry, call, render, failure, started)
         self._succeeded(entry, call, started)
         if answer is None:

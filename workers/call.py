@@ -14,6 +14,7 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
 from routing.errors import AnswerLost, UpstreamDown, UpstreamError
 from routing.usage import Usage
+from routing.wire.embeddings import EmbeddingsRequest, input_count
 from routing.wire.events import EXTRAS, Answer, Broken, Choice, Delta, End, Event, Finish, Used
 from routing.wire.job import Api
 from routing.wire.render import Renderer
@@ -127,6 +128,7 @@ class Call:
         try:
             body = exchange.read_all(self.bounds.gap)
             answer = self.dialect.answer(body)
+            self._check_vectors(answer)
             self._came()
         except UpstreamError:
             self._check_orders()
@@ -135,6 +137,14 @@ class Call:
             self._let_go(exchange)
         self.tally.usage = answer.usage
         return answer
+
+    def _check_vectors(self, answer: Answer) -> None:
+        """One for each input, or the client could not tell which is whose."""
+        if not isinstance(self.request, EmbeddingsRequest):
+            return
+        asked, found = input_count(self.request), len(answer.vectors)
+        if asked != found:
+            raise UpstreamDown(f"Provider sent {found} vectors for {asked} inputs")
 
     def streamed(self, renderer: Renderer, out: Stream) -> None:
         """Pass a stream on piece by piece; what came is in `tally`, also when this raises.

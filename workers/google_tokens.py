@@ -17,8 +17,8 @@ from google.auth.transport import Request, Response
 from google.oauth2.service_account import Credentials
 
 from routing.clock import Clock, SystemClock
+from routing.credentials import GoogleToken, ServiceAccount
 from routing.errors import UpstreamDenied, UpstreamDown, UpstreamError
-from workers.dialects.credentials import GoogleToken, ServiceAccount
 
 #: All of one fetch: signing, connecting, asking again, reading.
 FETCH_MAX_S = 10.0

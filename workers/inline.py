@@ -5,7 +5,8 @@ One job's URLs are fetched once, however many endpoints are tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gevent.pool import Pool
@@ -22,6 +23,8 @@ from workers.fetch import Fetcher, FetchFailed, MediaKind
 FETCHES_MAX = 4
 #: URLs fetched for one request; each is a connection to a stranger.
 URLS_MAX = 32
+#: Of a URL in an error: enough to know which one it was.
+SHOWN_CHARS = 120
 #: All of them together, as text: a worker serves hundreds of requests at once.
 TOTAL_CHARS_MAX = 96 * 1024 * 1024
 
@@ -39,67 +42,76 @@ class Inliner:
         Raises:
             UpstreamRejected: a URL could not be fetched; says which and why.
         """
-        kinds = endpoint.provider.fetches
-        if not kinds or not isinstance(request, ChatRequest) or request.messages is None:
+        provider = endpoint.provider
+        kinds, https_only = provider.fetches, "https_links" in provider.quirks
+        if not (kinds or https_only):
             return request
-        wanted = [(path, kind, url) for path, kind, url in _urls(request.messages) if kind in kinds]
+        if not isinstance(request, ChatRequest) or request.messages is None:
+            return request
+        wanted = {
+            url: (path, kind)
+            for path, kind, url in _urls(request.messages)
+            if kind in kinds or (https_only and url[:7].lower() == "http://")
+        }
         if not wanted:
             return request
-        self._fetch(wanted)
+        self._fetch({url: wanted[url] for url in wanted if url not in self._fetched})
+        inline = {url: self._fetched[url] for url in wanted}
         return request.model_copy(
-            update={"messages": tuple(self._message(one, kinds) for one in request.messages)}
+            update={"messages": tuple(_with_inline(one, inline) for one in request.messages)}
         )
 
-    def _fetch(self, wanted: list[tuple[str, MediaKind, str]]) -> None:
-        missing = {url: (path, kind) for path, kind, url in wanted if url not in self._fetched}
+    def _fetch(self, missing: dict[str, tuple[str, MediaKind]]) -> None:
         if len(missing) > URLS_MAX:
-            path = wanted[URLS_MAX][0]
             raise UpstreamRejected(
-                f"{path}: at most {URLS_MAX} URLs are fetched for one request; send the rest inline"
+                f"At most {URLS_MAX} URLs are fetched for one request; send the rest inline."
             )
-        pool = Pool(FETCHES_MAX)
-        results = pool.map(
-            lambda url: self._one(*missing[url], url),
-            missing,
-        )
-        for problem in results:
+        problems = Pool(FETCHES_MAX).map(lambda url: self._one(*missing[url], url), missing)
+        for problem in problems:
             if problem is not None:
                 raise UpstreamRejected(problem)
         if sum(len(data) for data in self._fetched.values()) > TOTAL_CHARS_MAX:
             raise UpstreamRejected(
-                f"{wanted[-1][0]}: the fetched media are larger than"
-                f" {TOTAL_CHARS_MAX // 2**20} MiB together"
+                f"The fetched media are larger than {TOTAL_CHARS_MAX // 2**20} MiB together."
             )
 
     def _one(self, path: str, kind: MediaKind, url: str) -> str | None:
         try:
             self._fetched[url] = self.fetcher.data_url(url, kind)
         except FetchFailed as failed:
-            return f"{path}: could not be fetched: {failed}. Send it as a data: URL."
+            return (
+                f"{path}: '{_shown(url)}' could not be fetched: {failed}. Send it as a data: URL."
+            )
         return None
 
-    def _message(self, message: Message, kinds: frozenset[str]) -> Message:
-        if not isinstance(message.content, tuple):
-            return message
-        parts = tuple(self._part(part, kinds) for part in message.content)
-        return message.model_copy(update={"content": parts})
 
-    def _part(self, part: Part, kinds: frozenset[str]) -> Part:
-        match part:
-            case ImagePart() if "image" in kinds and part.image_url.url in self._fetched:
-                own = part.image_url
-                inline = own.model_copy(update={"url": self._fetched[own.url]})
-                return part.model_copy(update={"image_url": inline})
-            case VideoPart() if "video" in kinds and part.video_url.url in self._fetched:
-                video = part.video_url
-                data = self._fetched[video.url]
-                return part.model_copy(update={"video_url": video.model_copy(update={"url": data})})
-            case FilePart() if "file" in kinds and (part.file.file_data or "") in self._fetched:
-                data = self._fetched[part.file.file_data or ""]
-                file = part.file.model_copy(update={"file_data": data})
-                return part.model_copy(update={"file": file})
-            case _:
-                return part
+def _shown(url: str) -> str:
+    """A URL as an error may repeat it: without credentials, and without a query that may be one."""
+    bare = re.sub(r"^(\w+://)[^/?#]*@", r"\1", url).partition("?")[0].partition("#")[0]
+    return bare if len(bare) <= SHOWN_CHARS else f"{bare[: SHOWN_CHARS - 1]}…"
+
+
+def _with_inline(message: Message, inline: Mapping[str, str]) -> Message:
+    if not isinstance(message.content, tuple):
+        return message
+    parts = tuple(_inline_part(part, inline) for part in message.content)
+    return message.model_copy(update={"content": parts})
+
+
+def _inline_part(part: Part, inline: Mapping[str, str]) -> Part:
+    match part:
+        case ImagePart() if part.image_url.url in inline:
+            image = part.image_url.model_copy(update={"url": inline[part.image_url.url]})
+            return part.model_copy(update={"image_url": image})
+        case VideoPart() if part.video_url.url in inline:
+            video = part.video_url.model_copy(update={"url": inline[part.video_url.url]})
+            return part.model_copy(update={"video_url": video})
+        case FilePart() if (part.file.file_data or "") in inline:
+            data = inline[part.file.file_data or ""]
+            file = part.file.model_copy(update={"file_data": data})
+            return part.model_copy(update={"file": file})
+        case _:
+            return part
 
 
 def _urls(messages: tuple[Message, ...]) -> Iterator[tuple[str, MediaKind, str]]:

@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from routing.catalog.shapes import Endpoint, Provider
 from routing.clock import Clock
-from routing.errors import UpstreamDenied
-from workers.dialects.credentials import (
+from routing.credentials import (
     ApiKey,
     AwsKeys,
     AzureConfig,
@@ -25,6 +24,7 @@ from workers.dialects.credentials import (
     azure_keys,
     service_account,
 )
+from routing.errors import UpstreamDenied
 from workers.google_tokens import GoogleTokens
 
 #: What simulated providers are shown: they check that a credential is sent, and see no real one.

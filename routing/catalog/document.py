@@ -28,7 +28,10 @@ Words in `quirks`, read by the provider's dialect:
 | `short_call_ids` | takes tool call ids of nine letters and digits only |
 | `prefix` | wants `prefix: true` on an assistant message that is to be continued |
 | `text_completions` | serves `/completions` for bare prompts; others get a user's message |
+| `plain_content` | takes the content of a message as a text only, not as parts |
+| `mild_temperature` | takes temperatures up to 1.5 |
 | `user_names` | takes a `name` from users only |
+| `https_links` | follows https links only; others are fetched for it |
 | `alternating` | wants user and assistant to take turns |
 """
 
@@ -139,7 +142,10 @@ Quirk = Literal[
     "short_call_ids",
     "prefix",
     "text_completions",
+    "plain_content",
+    "mild_temperature",
     "user_names",
+    "https_links",
     "alternating",
 ]
 #: Wire formats; `workers/dialects/registry.py` holds one translator for each.

@@ -24,6 +24,7 @@ from routing.catalog.document import (
 from routing.catalog.explain import explain
 from routing.catalog.shapes import Catalog, Endpoint, Model, Provider
 from routing.catalog.yaml_text import TEXT_MAX_BYTES, YamlProblem, YamlText, read_yaml
+from routing.credentials import KeyProblem, azure_keys
 from routing.errors import ConfigError, ConfigProblem
 
 #: The catalog that comes with the product; read before the operator's directories.
@@ -234,16 +235,28 @@ class _Reach:
     base_url: str
     simulated: bool
     callable: bool
+    #: What a key that belongs to single models is for; None for all.
+    models: frozenset[str] | None = None
 
 
 def _reach(document: ProviderDocument, environ: Mapping[str, str], sandbox_url: str) -> _Reach:
-    keyed = not document.key_variable or bool(environ.get(document.key_variable, "").strip())
+    key = environ.get(document.key_variable, "").strip() if document.key_variable else ""
+    keyed = not document.key_variable or bool(key)
     if keyed or not sandbox_url:
-        return _Reach(document.base_url, simulated=False, callable=keyed)
+        models = _deployed(key) if keyed and document.dialect == "azure" else None
+        return _Reach(document.base_url, simulated=False, callable=keyed, models=models)
     # The provider's own path stays, so that a sandbox calls what the provider would be called with.
     path = urlsplit(document.base_url).path
     base_url = f"{sandbox_url.rstrip('/')}/p/{document.slug}{path}"
     return _Reach(base_url, simulated=True, callable=True)
+
+
+def _deployed(key: str) -> frozenset[str] | None:
+    """The models an Azure key has deployments for. A key that cannot be read is told at a call."""
+    try:
+        return frozenset(config.model_slug for config in azure_keys(key))
+    except KeyProblem:
+        return None
 
 
 def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -> Catalog:
@@ -259,7 +272,7 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
         for entry in sorted(doc.endpoints, key=doc.endpoint_id):
             endpoint = doc.endpoint(entry, provider)
             endpoints[endpoint.id] = endpoint
-            if reach.callable:
+            if reach.callable and (reach.models is None or entry.model in reach.models):
                 by_model.setdefault(entry.model, []).append(endpoint)
     return Catalog(
         digest=_digest(library, reaches),
@@ -288,6 +301,7 @@ def _digest(library: _Library, reaches: Mapping[str, _Reach]) -> str:
                 reaches[slug].base_url,
                 reaches[slug].simulated,
                 reaches[slug].callable,
+                sorted(reaches[slug].models or ()),
             ]
             for slug, (doc, _) in library.providers.items()
         },

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 from routing.media import HEAD_CHARS, base64_problem, same_type, shown_type
 from routing.wire.messages import (
     PARTS_MAX,
+    TOOL_NAME_MAX,
     URL_MAX,
     CacheControl,
     checked_schema,
@@ -318,6 +319,13 @@ class LeftOutBlock(Wire):
 
     type: Literal[
         "server_tool_use",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "mcp_tool_use",
+        "mcp_tool_result",
         "advisor_tool_result",
         "openrouter_shell_tool_result",
         "openrouter_bash_tool_result",
@@ -342,6 +350,13 @@ AssistantBlock = Annotated[
     | Annotated[WebSearchResultBlock, Tag(f"{TAG}web_search_tool_result")]
     | Annotated[CompactionBlock, Tag(f"{TAG}compaction")]
     | Annotated[LeftOutBlock, Tag(f"{TAG}server_tool_use")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}web_fetch_tool_result")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}code_execution_tool_result")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}bash_code_execution_tool_result")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}text_editor_code_execution_tool_result")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}tool_search_tool_result")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}mcp_tool_use")]
+    | Annotated[LeftOutBlock, Tag(f"{TAG}mcp_tool_result")]
     | Annotated[LeftOutBlock, Tag(f"{TAG}advisor_tool_result")]
     | Annotated[LeftOutBlock, Tag(f"{TAG}openrouter_shell_tool_result")]
     | Annotated[LeftOutBlock, Tag(f"{TAG}openrouter_bash_tool_result")],
@@ -354,6 +369,13 @@ AssistantBlock = Annotated[
         "web_search_tool_result",
         "compaction",
         "server_tool_use",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "mcp_tool_use",
+        "mcp_tool_result",
         "advisor_tool_result",
         "openrouter_shell_tool_result",
         "openrouter_bash_tool_result",
@@ -425,7 +447,7 @@ class CustomTool(Wire):
     """A tool the caller runs. 64 characters of name are what every provider takes."""
 
     type: Literal["custom"] | None = None
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=TOOL_NAME_MAX)]
     description: str | None = None
     input_schema: Annotated[dict[str, Any], AfterValidator(checked_schema)]
     strict: bool | None = None

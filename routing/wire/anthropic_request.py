@@ -33,7 +33,13 @@ from routing.wire.anthropic_blocks import (
 )
 from routing.wire.anthropic_thoughts import HIDDEN
 from routing.wire.chat import MODELS_MAX, PLUGINS_MAX, TOKENS_MAX, ChatRequest, Plugin
-from routing.wire.messages import MESSAGES_MAX, TOOLS_MAX, CacheControl, checked_schema
+from routing.wire.messages import (
+    MESSAGES_MAX,
+    TOOL_NAME_MAX,
+    TOOLS_MAX,
+    CacheControl,
+    checked_schema,
+)
 from routing.wire.provider import ProviderPreferences
 from routing.wire.validate import (
     NO_NUL,
@@ -55,6 +61,8 @@ _ECHO_MAX = 60
 
 _Model = Annotated[str, Field(min_length=1, max_length=256, pattern=PRINTABLE)]
 _Effort = Literal["low", "medium", "high", "xhigh", "max"]
+#: `updates` is a newer form of `summarized`, and answered as that.
+_Display = Literal["summarized", "omitted", "updates"]
 #: Fields with the same name, shape and meaning in chat.
 _SAME = (
     "model", "provider", "plugins", "route", "session_id", "trace", "stream", "max_tokens",
@@ -67,7 +75,7 @@ class ThinkingOn(Wire):
 
     type: Literal["enabled"]
     budget_tokens: Annotated[int, Field(ge=BUDGET_MIN, le=TOKENS_MAX)]
-    display: Literal["summarized", "omitted"] | None = None
+    display: _Display | None = None
 
 
 class ThinkingOff(Wire):
@@ -80,7 +88,7 @@ class ThinkingAdaptive(Wire):
     """Think as much as the question needs."""
 
     type: Literal["adaptive"]
-    display: Literal["summarized", "omitted"] | None = None
+    display: _Display | None = None
 
 
 def _thinking_tag(value: Any) -> str | None:
@@ -105,7 +113,7 @@ class ToolChoice(Wire):
     """Whether and which tool must be called."""
 
     type: Literal["auto", "any", "none", "tool"]
-    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=TOOL_NAME_MAX)] | None = None
     disable_parallel_tool_use: bool | None = None
 
 

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from routing.errors import BadRequest
 from routing.wire.messages import (
+    CHAT_TOOL_NAME_MAX,
     MESSAGES_MAX,
     TOOLS_MAX,
     CacheControl,
@@ -367,6 +368,10 @@ def _result_conflicts(messages: tuple[Message, ...]) -> Iterator[tuple[str, str]
 
 
 def _tool_conflicts(request: ChatRequest) -> Iterator[tuple[str, str]]:
+    for index, tool in enumerate(request.tools or ()):
+        if len(tool.function.name) > CHAT_TOOL_NAME_MAX:
+            where = f"tools[{index}].function.name"
+            yield where, f"must have {CHAT_TOOL_NAME_MAX} characters or fewer"
     choice = request.tool_choice
     if choice is None or choice in ("none", "auto"):
         return

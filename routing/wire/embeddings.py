@@ -136,6 +136,14 @@ class EmbeddingsRequest(Wire):
         return cls.model_validate(orjson.loads(raw), context=TRUSTED)
 
 
+def input_count(request: EmbeddingsRequest) -> int:
+    """How many vectors are asked for: a bare list of numbers is one input."""
+    given = request.input
+    if isinstance(given, str) or isinstance(given[0], int):
+        return 1
+    return len(given)
+
+
 def embedded_text(request: EmbeddingsRequest) -> str:
     """All text of the inputs."""
     if isinstance(request.input, str):

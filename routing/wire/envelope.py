@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,9 @@ _ANTHROPIC: Mapping[str, str] = MappingProxyType(
         "invalid_request": "invalid_request_error",
     }
 )
-_BAD_REQUEST = 400
+
+
+_CHAT_PATH = re.compile(r"^messages\[\d+\][a-z_.\[\]\d]*: ")
 
 
 def shaped(
@@ -38,13 +41,15 @@ def shaped(
     """
     if api == "messages":
         return _anthropic(status, body["error"], request_id)
-    if api == "responses" and status == _BAD_REQUEST:
-        error = body["error"]
-        return {
-            "error": {"code": "invalid_prompt", "message": error["message"]},
-            "metadata": error.get("metadata"),
-        }
     return body
+
+
+def told_to(api: Api, message: str) -> str:
+    """A worker's message for a client of this API.
+
+    Workers see every request as chat; the path of a chat message means nothing elsewhere.
+    """
+    return message if api == "chat" else _CHAT_PATH.sub("", message, count=1)
 
 
 def anthropic_error_type(reason: str) -> str:

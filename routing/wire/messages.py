@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
+import orjson
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from routing.media import HEAD_CHARS, base64_problem, same_type, shown_type, split_data_url
 from routing.wire.schema import schema_problem
@@ -17,6 +18,10 @@ MESSAGES_MAX = 10_000
 PARTS_MAX = 2_000
 #: Tools of one request and tool calls of one message; OpenAI stops at 128.
 TOOLS_MAX = 512
+#: Anthropic's bound, for clients of `/messages`; chat's own is `CHAT_TOOL_NAME_MAX`.
+TOOL_NAME_MAX = 128
+#: OpenAI's bound (contract 3.6).
+CHAT_TOOL_NAME_MAX = 64
 #: Opaque items a client replays: reasoning details, annotations, images.
 REPLAYED_MAX = 1_000
 #: Longest http(s) URL; data URLs are bounded by the body.
@@ -248,6 +253,22 @@ class Message(Wire):
     annotations: Replayed | None = None
     audio: dict[str, Any] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _results_as_text(cls, data: Any) -> Any:
+        """A tool's result that is plain JSON is what the model should read: its text."""
+        if isinstance(data, dict) and data.get("role") == "tool":
+            content = data.get("content")
+            if isinstance(content, dict) or (isinstance(content, list) and not _are_parts(content)):
+                return {**data, "content": orjson.dumps(content).decode()}
+        return data
+
+
+def _are_parts(content: list[Any]) -> bool:
+    return not content or any(
+        isinstance(item, dict) and item.get("type") in _PART_TAGS for item in content
+    )
+
 
 def checked_schema(schema: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     """A schema as it is; refused with a pointer to what is wrong with it."""
@@ -260,7 +281,7 @@ def checked_schema(schema: dict[str, Any], info: ValidationInfo) -> dict[str, An
 class Function(Wire):
     """A function the model may call; `parameters` is a JSON schema."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=TOOL_NAME_MAX)]
     description: str | None = None
     parameters: Annotated[dict[str, Any], AfterValidator(checked_schema)] | None = None
     strict: bool | None = None
@@ -277,7 +298,7 @@ class Tool(Wire):
 class NamedFunction(Wire):
     """The name in a `tool_choice`."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[str, Field(min_length=1, max_length=TOOL_NAME_MAX)]
 
 
 class NamedTool(Wire):

@@ -15,6 +15,11 @@ import orjson
 SCHEMA_MAX_BYTES = 512 * 1024
 _DRAFTS = ("/draft-04/schema", "/draft-06/schema", "/draft-07/schema", "/draft/2019-09/schema")
 _DEFAULT_DRAFT = "/draft/2020-12/schema"
+#: Keywords whose keys are the caller's own names, and keywords that hold data, not schemas.
+_OF_NAMES = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+)
+_DATA = frozenset({"const", "enum", "default", "examples", "example"})
 #: Hops from `$ref` to `$ref`; an honest schema has one or two.
 _REF_HOPS_MAX = 32
 
@@ -54,9 +59,12 @@ def _references(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[st
     while waiting:
         found, place = waiting.pop()
         if isinstance(found, dict):
-            if "$ref" in found and place[-1:] != ("properties",):
+            names = place[-1] in _OF_NAMES if place else False
+            if "$ref" in found and not names:
                 yield _pointer((*place, "$ref")), found["$ref"]
-            waiting += ((item, (*place, key)) for key, item in found.items())
+            waiting += (
+                (item, (*place, key)) for key, item in found.items() if names or key not in _DATA
+            )
         elif isinstance(found, list):
             waiting += ((item, (*place, index)) for index, item in enumerate(found))
 

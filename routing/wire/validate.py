@@ -71,6 +71,8 @@ def load_object(body: bytes) -> dict[str, Any]:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if "depth" in error.msg:
+            raise _too_deep() from None
         # `from None`: the cause holds the whole body, which no log may see.
         raise BadRequest(
             f"The request body is not valid JSON: {error.msg} "
@@ -108,9 +110,11 @@ def _check_depth(data: dict[str, Any]) -> None:
     try:
         orjson.dumps(padded)
     except orjson.JSONEncodeError:
-        raise BadRequest(
-            f"The request body is nested more than {MAX_DEPTH} levels deep; flatten it."
-        ) from None
+        raise _too_deep() from None
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"The request body is nested more than {MAX_DEPTH} levels deep; flatten it.")
 
 
 def bad_request(error: ValidationError) -> BadRequest:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import Credential
 from routing.errors import UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.embeddings import EmbeddingsRequest
 from routing.wire.events import Answer, Event
-from workers.dialects.credentials import Credential
 
 Asked_contra = TypeVar("Asked_contra", ChatRequest, EmbeddingsRequest, contravariant=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, Credential, GoogleToken
 from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
@@ -17,7 +18,6 @@ from workers.dialects.anthropic_errors import error_of
 from workers.dialects.anthropic_messages import Conversation, conversation, lacks_thoughts
 from workers.dialects.claude import Mind, claude_sampling, mind, output_schema
 from workers.dialects.common import hashed_user, json_headers, stops
-from workers.dialects.credentials import ApiKey, Credential, GoogleToken
 from workers.dialects.google_url import vertex_url
 from workers.sse import SseReader
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, AzureKey, Credential
 from routing.errors import UpstreamDenied
-from workers.dialects.credentials import ApiKey, AzureKey, Credential
 from workers.dialects.openai import OpenAIDialect, Target
 from workers.dialects.openai_embeddings import OpenAIEmbeddings
 

@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, AwsKeys, Credential
 from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
@@ -25,7 +26,6 @@ from workers.dialects.bedrock_frames import BedrockReader
 from workers.dialects.bedrock_messages import Conversation, conversation, lacks_thoughts
 from workers.dialects.claude import Mind, claude_sampling, mind, output_schema
 from workers.dialects.common import dumped, json_headers, sampling, stops, supports
-from workers.dialects.credentials import ApiKey, AwsKeys, Credential
 from workers.dialects.reasoning import effort_of, nearest, thinking
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"

@@ -64,7 +64,12 @@ FINISH: Mapping[str, FinishReason] = {
 _LIMITED = frozenset({"throttlingexception", "modelnotreadyexception"})
 _DENIED = frozenset({"servicequotaexceededexception", "accessdeniedexception"})
 #: Refusals that say 400 but are about our account or catalog, not about the request.
-_OURS = ("model identifier is invalid", "on-demand throughput", "access to the model")
+_OURS = (
+    "model identifier is invalid",
+    "on-demand throughput",
+    "access to the model",
+    "operation not allowed",
+)
 _CLAUDE: Format = "anthropic-claude-v1"
 
 

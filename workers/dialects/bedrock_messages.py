@@ -110,7 +110,7 @@ def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Con
         caches="claude" in family or "nova" in family,
         signed="claude" in family,
         # Earlier models refuse to be told how long to keep it.
-        hours="claude" in family and claude(endpoint).structured,
+        hours="claude" in family and claude(endpoint).hourly,
         replays="claude" in family and thought.replays,
     )
     messages = request.messages

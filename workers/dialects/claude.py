@@ -2,6 +2,7 @@
 
 Generations differ, and their names say which one they are:
 
+    up to 4.0   no schemas; temperature and top_p together
     up to 4.5   thinking with a budget
     4.6         both ways; no prefilled answers from here on
     from 4.7    decides itself how long it thinks (an effort at most), takes no sampling
@@ -35,7 +36,7 @@ CACHE_MARKS_MAX = 4
 SCHEMA_DEPTH_MAX = 64
 
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d)(?:[-.](\d)(?!\d))?(?![\d.])")
-_ONE_SAMPLER, _STRUCTURED, _ADAPTIVE, _ADAPTIVE_ONLY, _ALWAYS = (
+_STRUCTURED, _HOURLY, _ADAPTIVE, _ADAPTIVE_ONLY, _ALWAYS = (
     (4, 1),
     (4, 5),
     (4, 6),
@@ -67,6 +68,7 @@ class Claude:
         both: takes temperature and top_p together.
         prefill: continues a last message of the assistant.
         structured: can follow a schema.
+        hourly: keeps a prompt for an hour wherever it runs.
         eager: thinks without being asked.
         budget_cap: the most tokens for thinking.
     """
@@ -77,6 +79,7 @@ class Claude:
     both: bool
     prefill: bool
     structured: bool
+    hourly: bool
     eager: bool
     budget_cap: int
 
@@ -90,14 +93,15 @@ def claude(endpoint: Endpoint) -> Claude:
     if found is not None:
         version = (int(found[1]), int(found[2] or 0))
     else:
-        version = _ALWAYS if endpoint.efforts else _STRUCTURED
+        version = _ALWAYS if endpoint.efforts else _HOURLY
     return Claude(
         adaptive=version >= _ADAPTIVE,
         budgets=version < _ADAPTIVE_ONLY,
         samples=version < _ADAPTIVE_ONLY,
-        both=version < _ONE_SAMPLER,
+        both=version < _STRUCTURED,
         prefill=version < _ADAPTIVE,
         structured=version >= _STRUCTURED,
+        hourly=version >= _HOURLY,
         eager=version >= _ALWAYS,
         budget_cap=_CAP if version >= _ADAPTIVE else _CAP_BEFORE,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, Credential
 from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
@@ -15,7 +16,6 @@ from workers.dialects import UpstreamRequest
 from workers.dialects.cohere_answers import CohereStream, answer_of, error_of
 from workers.dialects.cohere_messages import messages_of, tools_of
 from workers.dialects.common import cannot, json_headers, sampling, stops, supports
-from workers.dialects.credentials import ApiKey, Credential
 from workers.dialects.reasoning import budget, thinking
 from workers.sse import SseReader
 

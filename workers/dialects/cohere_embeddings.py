@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import Credential
 from routing.errors import UpstreamDown, UpstreamError
 from routing.usage import Usage, count, usage_from
 from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
@@ -17,8 +18,14 @@ from routing.wire.messages import ImagePart, Part, TextPart
 from workers.dialects import UpstreamRequest
 from workers.dialects.cohere import bearer
 from workers.dialects.cohere_answers import error_of
-from workers.dialects.common import cannot, cut, dict_or_empty, load_object, text_or_none
-from workers.dialects.credentials import Credential
+from workers.dialects.common import (
+    cannot,
+    cut,
+    dict_or_empty,
+    is_packed,
+    load_object,
+    text_or_none,
+)
 
 #: Inputs of one call.
 INPUTS_MAX = 96
@@ -69,7 +76,7 @@ class CohereEmbeddings:
         numbers, encoded = found.get("float"), found.get("base64")
         if isinstance(numbers, list) and all(_is_vector(item) for item in numbers):
             vectors: tuple[list[float] | str, ...] = tuple(numbers)
-        elif isinstance(encoded, list) and all(isinstance(item, str) for item in encoded):
+        elif isinstance(encoded, list) and all(is_packed(item) for item in encoded):
             vectors = tuple(encoded)
         else:
             raise UpstreamDown("Provider sent an answer without embeddings", raw=cut(body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,8 @@ from routing.wire.chat import ChatRequest
 from routing.wire.messages import CacheControl, Content, Message, Part, RefusalPart, TextPart
 from workers.dialects.retry_after import retry_after_ms
 
+#: A number of a vector in base64: 32 bits.
+FLOAT_BYTES = 4
 #: A provider's own words are kept for the caller, but not by the megabyte.
 RAW_MAX_CHARS = 2_000
 #: What a caller reads when a provider said nothing that can be read.
@@ -105,6 +108,15 @@ def dicts(value: object) -> Iterator[dict[str, Any]]:
 def index_or_zero(value: object) -> int:
     """A place in a list, or 0 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def is_packed(value: object) -> bool:
+    """Whether a vector is 32-bit floats in base64."""
+    try:
+        packed = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except ValueError:
+        return False
+    return len(packed) > 0 and len(packed) % FLOAT_BYTES == 0
 
 
 def dumped(value: object) -> str:

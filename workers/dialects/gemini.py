@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, Credential, GoogleToken
 from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
 from workers.dialects import UpstreamRequest
-from workers.dialects.credentials import ApiKey, Credential, GoogleToken
 from workers.dialects.gemini_answer import GeminiStream, answer
 from workers.dialects.gemini_errors import by_body
 from workers.dialects.gemini_request import body

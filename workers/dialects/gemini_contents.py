@@ -225,7 +225,10 @@ class _Writer:
                 f"{place}.tool_call_id",
                 "names no call of an earlier assistant message; send that message too",
             )
-        result: Json = {"id": tag, "name": name, "response": {RESULT: text_of(message.content)}}
+        result: Json = self._identified(tag) | {
+            "name": name,
+            "response": {RESULT: text_of(message.content)},
+        }
         media = [
             media_part(part, f"{place}.content[{index}]", self._endpoint)
             for index, part in enumerate(parts_of(message.content))
@@ -270,8 +273,12 @@ class _Writer:
         name = checked_name(call.function.name, f"{place}.function.name")
         self._names[call.id] = name
         arguments = parse_arguments(call.function.arguments)
-        part: Json = {"functionCall": {"id": call.id, "name": name, "args": arguments}}
+        part: Json = {"functionCall": self._identified(call.id) | {"name": name, "args": arguments}}
         return _signed(part, signatures.of_call(call.id))
+
+    def _identified(self, tag: str) -> Json:
+        """The id of a call; Vertex AI refuses the field, and goes by name and order."""
+        return {} if self._endpoint.dialect == "vertex" else {"id": tag}
 
     def _waive(self, parts: list[Json]) -> None:
         if not self._signs:

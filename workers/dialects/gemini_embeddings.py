@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import Credential
 from routing.errors import UpstreamDown
 from routing.usage import MAX_TOKENS, Usage, count, usage_from
 from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
@@ -15,7 +16,6 @@ from routing.wire.events import Answer
 from routing.wire.messages import Part, TextPart
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import cannot, cut, dict_or_empty, dicts, load_object, supports
-from workers.dialects.credentials import Credential
 from workers.dialects.gemini import (
     PUBLISHER,
     GoogleAnswers,

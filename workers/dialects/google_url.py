@@ -6,8 +6,8 @@ import re
 from urllib.parse import quote
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import GoogleToken
 from routing.errors import UpstreamDenied
-from workers.dialects.credentials import GoogleToken
 
 #: Where models run that no region is named for.
 GLOBAL = "global"

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import ApiKey, Credential
 from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.embeddings import EmbeddingsRequest
@@ -24,7 +25,6 @@ from routing.wire.events import Answer
 from routing.wire.messages import Message
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, supports
-from workers.dialects.credentials import ApiKey, Credential
 from workers.dialects.openai_answers import OpenAIStream, whole_answer
 from workers.dialects.openai_errors import by_response
 from workers.dialects.openai_messages import (
@@ -73,6 +73,8 @@ _PARSED_ANYWAY = "gpt-oss"
 _THINKS_OR_NOT = "qwen3"
 #: The highest seed Mistral takes; the lowest is 0.
 RANDOM_SEED_MAX = 2**31 - 1
+#: The highest temperature of those that stop short of 2.
+MILD_TEMPERATURE_MAX = 1.5
 
 
 @dataclass(slots=True)
@@ -243,9 +245,7 @@ def _limits(request: ChatRequest, body: Fields, endpoint: Endpoint) -> None:
     if limit is not None:
         name = "max_completion_tokens" if "max_completion_tokens" in quirks else "max_tokens"
         body[name] = min(limit, endpoint.completion_cap)
-    if "random_seed" in quirks and "seed" in body:
-        seed = body.pop("seed")
-        body["random_seed"] = seed if 0 <= seed <= RANDOM_SEED_MAX else seed & RANDOM_SEED_MAX
+    _mistrals_own(body, quirks)
     if "no_stop_with_reasoning" in quirks and "reasoning" in endpoint.supported_parameters:
         body.pop("stop", None)
     if "service_tier" in body:
@@ -254,6 +254,15 @@ def _limits(request: ChatRequest, body: Fields, endpoint: Endpoint) -> None:
         body["verbosity"] = "high"
     if body.get("modalities") == ("text",):
         del body["modalities"]  # what everybody does, and some do not know the field
+
+
+def _mistrals_own(body: Fields, quirks: frozenset[str]) -> None:
+    """Mistral refuses what is out of its own bounds."""
+    if "random_seed" in quirks and "seed" in body:
+        seed = body.pop("seed")
+        body["random_seed"] = seed if 0 <= seed <= RANDOM_SEED_MAX else seed & RANDOM_SEED_MAX
+    if "mild_temperature" in quirks and "temperature" in body:
+        body["temperature"] = min(body["temperature"], MILD_TEMPERATURE_MAX)
 
 
 def _user(body: Fields, user: str, field: str, endpoint: Endpoint) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import Credential
 from routing.errors import UpstreamDown, UpstreamError
 from routing.usage import Usage, usage_from
 from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
@@ -17,10 +18,10 @@ from workers.dialects.common import (
     cut,
     dict_or_empty,
     hashed_user,
+    is_packed,
     load_object,
     text_or_none,
 )
-from workers.dialects.credentials import Credential
 from workers.dialects.openai import Target, bearer, chosen_options, posted
 from workers.dialects.openai_answers import OpenAIStream
 from workers.dialects.openai_errors import by_response, in_band
@@ -129,7 +130,7 @@ def _in_order(items: list[Any]) -> list[Any]:
 
 def _vector(item: object) -> list[float] | str:
     found = dict_or_empty(item).get("embedding")
-    if isinstance(found, str) and found:
+    if isinstance(found, str) and is_packed(found):
         return found
     if not isinstance(found, list) or not found or not _NUMBERS.issuperset(map(type, found)):
         raise UpstreamDown("Provider sent something that is not a vector")

@@ -77,7 +77,7 @@ def mark_last(messages: list[Fields], mark: Fields) -> None:
 
 
 def fill_thoughts(messages: Iterable[Fields]) -> None:
-    """Give calls that another model made the thoughts DeepSeek wants with them; not even "" will do."""
+    """Give another model's calls the thoughts DeepSeek wants with them; "" would not do."""
     for message in messages:
         if message.get("tool_calls"):
             message.setdefault("reasoning_content", " ")
@@ -121,7 +121,7 @@ def _message(message: Fields, where: str, quirks: Quirks) -> Fields:
     kept: Fields = {"role": role}
     content = message.get("content")
     if content is not None:
-        kept["content"] = (
+        parts = (
             content
             if isinstance(content, str)
             else [
@@ -129,6 +129,7 @@ def _message(message: Fields, where: str, quirks: Quirks) -> Fields:
                 for place, part in enumerate(content)
             ]
         )
+        kept["content"] = _plain(parts, where) if "plain_content" in quirks else parts
     if role == "assistant":
         kept |= _assistant(message, content, quirks)
     elif role == "tool":
@@ -139,6 +140,16 @@ def _message(message: Fields, where: str, quirks: Quirks) -> Fields:
     if "strict_fields" not in quirks:
         kept |= {name: message[name] for name in message.keys() - _KNOWN}
     return kept
+
+
+def _plain(content: str | list[Fields], where: str) -> str:
+    """Content as one text, for a provider that takes no parts."""
+    if isinstance(content, str):
+        return content
+    for place, part in enumerate(content):
+        if part["type"] != "text":
+            raise cannot(f"{where}.content[{place}]", "this provider takes text only; leave it out")
+    return "\n".join(part["text"] for part in content)
 
 
 def _name(message: Fields, kept: Fields, quirks: Quirks) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from routing.catalog.shapes import Endpoint
+from routing.credentials import Credential
 from routing.errors import UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
 from routing.wire.messages import Function, NamedTool
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, sampling, supports
-from workers.dialects.credentials import Credential
 from workers.dialects.openai import (
     bearer,
     chosen_options,

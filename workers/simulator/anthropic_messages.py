@@ -152,26 +152,28 @@ def _unanswered(tags: list[str], index: int) -> Invalid:
 
 
 def _check_thought_first(messages: list[dict[str, Any]]) -> None:
-    """Check that the assistant's turn under way, one that called tools, begins with a thought."""
+    """Check that the tool loop under way began with a thought; one is enough for all its calls."""
+    bare: tuple[int, str] | None = None
     for index in range(len(messages) - 1, -1, -1):
         message = messages[index]
         blocks = blocks_of(message)
         if message["role"] == "user":
             if any(block["type"] != "tool_result" for block in blocks):
-                return
+                break
             continue
         if not blocks or blocks[0]["type"] in _THOUGHTS:
             return
         last = index == len(messages) - 1
-        if last or any(block["type"] == "tool_use" for block in blocks):
-            raise Invalid(
-                f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, "
-                f"but found `{blocks[0]['type']}`. When `thinking` is enabled, a final `assistant` "
-                "message must start with a thinking block (preceeding the lastmost set of "
-                "`tool_use` and `tool_result` blocks). To avoid this requirement, disable "
-                f"`thinking`. Please consult our documentation at {_DOCS}"
-            )
-        return
+        if bare is None and (last or any(block["type"] == "tool_use" for block in blocks)):
+            bare = (index, blocks[0]["type"])
+    if bare is not None:
+        raise Invalid(
+            f"messages.{bare[0]}.content.0.type: Expected `thinking` or `redacted_thinking`, "
+            f"but found `{bare[1]}`. When `thinking` is enabled, a final `assistant` "
+            "message must start with a thinking block (preceeding the lastmost set of "
+            "`tool_use` and `tool_result` blocks). To avoid this requirement, disable "
+            f"`thinking`. Please consult our documentation at {_DOCS}"
+        )
 
 
 def _check_prefill(message: dict[str, Any], *, prefill: bool) -> None:

@@ -178,16 +178,21 @@ def _check_thinking_company(body: dict[str, Any]) -> None:
     choice = (body.get("toolConfig") or {}).get("toolChoice") or {}
     if "any" in choice or "tool" in choice:
         raise _from_model("Thinking may not be enabled when tool_choice forces tool use.")
+    bare: tuple[int, str] | None = None
     for index, message in reversed(list(enumerate(body["messages"]))):
         blocks = message["content"]
         if message["role"] == "user" and not any("toolResult" in block for block in blocks):
-            return
-        if any("toolUse" in block for block in blocks) and "reasoningContent" not in blocks[0]:
-            raise _from_model(
-                f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, "
-                f"but found `{next(iter(blocks[0]))}`. When `thinking` is enabled, a final "
-                "`assistant` message must start with a thinking block."
-            )
+            break
+        if "reasoningContent" in blocks[0]:
+            return  # one thought is enough for all calls of a loop
+        if bare is None and any("toolUse" in block for block in blocks):
+            bare = (index, next(iter(blocks[0])))
+    if bare is not None:
+        raise _from_model(
+            f"messages.{bare[0]}.content.0.type: Expected `thinking` or `redacted_thinking`, "
+            f"but found `{bare[1]}`. When `thinking` is enabled, a final "
+            "`assistant` message must start with a thinking block."
+        )
 
 
 def _check_sampling(body: dict[str, Any], model: str) -> None:

@@ -55,10 +55,8 @@ _MESSAGES: Final = {
     "FileData": _message("mimeType:string fileUri:string displayName:string"),
     "VideoMetadata": _message("startOffset:string endOffset:string fps:float"),
     "PartMediaResolution": _message("level:PartMediaResolution.Level numTokens:int32"),
-    "FunctionCall": _message("id:string name:string args:struct"),
-    "FunctionResponse": _message(
-        "id:string name:string response:struct parts:FunctionResponsePart[]"
-    ),
+    "FunctionCall": _message("name:string args:struct"),
+    "FunctionResponse": _message("name:string response:struct parts:FunctionResponsePart[]"),
     "FunctionResponsePart": _message("inlineData:Blob fileData:FileData"),
     "ExecutableCode": _message("id:string language:string code:string"),
     "CodeExecutionResult": _message("id:string outcome:string output:string"),
@@ -112,7 +110,8 @@ _EXTRA: Final[dict[Surface, dict[str, dict[str, Field]]]] = {
         "GenerateContentRequest": _message("serviceTier:string store:bool"),
         "GenerationConfig": _message("enableEnhancedCivicAnswers:bool"),
         "Part": _message("partMetadata:struct"),
-        "FunctionResponse": _message("willContinue:bool scheduling:string"),
+        "FunctionCall": _message("id:string"),
+        "FunctionResponse": _message("id:string willContinue:bool scheduling:string"),
         "FunctionDeclaration": _message("behavior:string"),
         "Tool": _message("fileSearch:struct"),
         "CountTokensRequest": _message("generateContentRequest:GenerateContentRequest"),

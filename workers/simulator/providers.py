@@ -220,6 +220,7 @@ MANNERS: Final[dict[str, Manner]] = {
     ),
     "together": Manner(
         reasoning=Reasoning.REASONING,
+        switch=Switch.REASONING,
         media=_PICTURES,
         usage_on_finish=True,
         usage_null=True,

@@ -5,6 +5,8 @@ from typing import Any, Final
 # Schemas may refer to themselves; a value that deep is no longer plausible.
 DEPTH_MAX: Final = 8
 ITEMS_MAX: Final = 16
+# References multiply: a few of them, a few levels deep, are millions of values.
+VALUES_MAX: Final = 2_000
 
 _WORDS: Final = {
     "city": "Paris",
@@ -40,9 +42,11 @@ class _Filler:
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
+        self._left = VALUES_MAX
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
-        if not isinstance(schema, dict) or depth > DEPTH_MAX:
+        self._left -= 1
+        if not isinstance(schema, dict) or depth > DEPTH_MAX or self._left < 0:
             return None
         schema = self._resolved(schema, depth)
         for key in ("const", "default"):

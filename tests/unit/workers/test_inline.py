@@ -84,8 +84,8 @@ def test_a_failure_names_the_part_and_the_way_out(endpoint: Make):
     with pytest.raises(UpstreamRejected) as caught:
         Inliner(Files()).inlined(asked, taking(endpoint, "image"))
     assert caught.value.message == (
-        "messages[0].content[1].image_url.url: could not be fetched: its server answered 404."
-        " Send it as a data: URL."
+        "messages[0].content[1].image_url.url: 'https://a.test/broken.png' could not be fetched:"
+        " its server answered 404. Send it as a data: URL."
     )
     assert caught.value.blame == "caller"
 
@@ -93,6 +93,24 @@ def test_a_failure_names_the_part_and_the_way_out(endpoint: Make):
 def test_the_number_of_fetches_is_bounded(endpoint: Make):
     files = Files()
     asked = request(*(image(f"https://a.test/{n}.png") for n in range(URLS_MAX + 1)))
-    with pytest.raises(UpstreamRejected, match=f"at most {URLS_MAX} URLs"):
+    with pytest.raises(UpstreamRejected, match=f"At most {URLS_MAX} URLs"):
         Inliner(files).inlined(asked, taking(endpoint, "image"))
     assert not files.asked
+
+
+def test_a_provider_that_follows_https_only_gets_the_rest_inline(endpoint: Make):
+    files = Files()
+    asked = request(image("http://a.test/1.png"), image("https://a.test/2.png"))
+    found = Inliner(files).inlined(asked, endpoint(provider={"quirks": frozenset({"https_links"})}))
+    assert files.asked == [("http://a.test/1.png", "image")]
+    assert isinstance(found, ChatRequest)
+    content = found.model_dump(exclude_unset=True)["messages"][0]["content"]
+    assert content[1]["image_url"]["url"] == "https://a.test/2.png"
+
+
+def test_an_error_repeats_no_secret_of_a_url(endpoint: Make):
+    asked = request(image("https://me:secret@a.test/broken.png?token=secret#secret"))
+    with pytest.raises(UpstreamRejected) as caught:
+        Inliner(Files()).inlined(asked, taking(endpoint, "image"))
+    assert "secret" not in caught.value.message
+    assert "https://a.test/broken.png" in caught.value.message

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from routing.clock import FixedClock, SystemClock
+from routing.credentials import ApiKey, AwsKeys, AzureKey, GoogleToken, ServiceAccount
 from routing.errors import UpstreamDenied, UpstreamDown
 from tests.unit.workers.simulator.talk import Reply, call
 from workers import google_tokens
-from workers.dialects.credentials import ApiKey, AwsKeys, AzureKey, GoogleToken, ServiceAccount
 from workers.google_tokens import FAILURE_KEPT_MS, REFRESH_BEFORE_MS, GoogleTokens
 from workers.keyring import Keyring, _simulated_account
 from workers.simulator.google_token import bearer_ok

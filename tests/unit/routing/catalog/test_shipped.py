@@ -1,5 +1,6 @@
 """The catalog that comes with the product."""
 
+import json
 from collections import defaultdict
 
 import pytest
@@ -94,3 +95,20 @@ def test_endpoints_fit_their_models(shipped: Catalog):
         assert endpoint.context_length <= (model.context_length or 0), endpoint.id
         if "embeddings" not in model.architecture.output_modalities:
             assert "max_tokens" in endpoint.supported_parameters, endpoint.id
+
+
+def test_an_azure_key_serves_the_models_it_has_deployments_for():
+    deployment = {
+        "model_slug": "openai/gpt-4o",
+        "endpoint_url": "https://a.openai.azure.com/openai/deployments/d/chat/completions"
+        "?api-version=2024-10-21",
+        "api_key": "k",
+        "model_id": "d",
+    }
+    catalog = load((), environ={"AZURE_KEY": json.dumps(deployment)}, sandbox_url=SANDBOX)
+    served = {
+        model
+        for model, endpoints in catalog.by_model.items()
+        if any(endpoint.provider.slug == "azure" for endpoint in endpoints)
+    }
+    assert served == {"openai/gpt-4o"}

@@ -138,7 +138,7 @@ def test_fallbacks_become_models():
         ({"system": [{"type": "image"}]}, "system[0].type"),
         ({"system": [text("")]}, "system[0].text"),
         ({"tools": [{"name": "x"}]}, "tools[0].input_schema"),
-        ({"tools": [{"name": "x" * 65, "input_schema": {}}]}, "tools[0].name"),
+        ({"tools": [{"name": "x" * 129, "input_schema": {}}]}, "tools[0].name"),
         ({"tools": [TOOL | {"input_schema": {"type": 7}}]}, "tools[0].input_schema"),
         (
             {"output_config": {"format": {"type": "json_schema", "schema": {"$ref": "x"}}}},
@@ -444,6 +444,13 @@ def test_blocks_only_anthropic_can_read():
             text("It says."),
         ),
         assistant({"type": "openrouter_bash_tool_result", "tool_use_id": "s", "content": {}}),
+        assistant(
+            {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": {}},
+            {"type": "tool_search_tool_result", "tool_use_id": "s", "content": {}},
+            {"type": "code_execution_tool_result", "tool_use_id": "s", "content": {}},
+            {"type": "mcp_tool_use", "id": "m", "name": "x", "server_name": "y", "input": {}},
+            {"type": "mcp_tool_result", "tool_use_id": "m", "content": []},
+        ),
         assistant({"type": "compaction", "content": "Earlier: …"}),
     )
 
@@ -539,6 +546,10 @@ def test_tool_choices(choice: dict[str, Any], expected: dict[str, Any]):
         ({"metadata": {"user_id": ""}}, {}),
         ({"service_tier": "standard_only"}, {"service_tier": "default"}),
         ({"service_tier": "flex"}, {"service_tier": "flex"}),
+        (
+            {"thinking": {"type": "adaptive", "display": "updates"}},
+            {"reasoning": {"enabled": True}},
+        ),
         (
             {"thinking": {"type": "adaptive", "display": "omitted"}},
             {"reasoning": {"enabled": True}, "responses_echo": {"thinking_display": "omitted"}},

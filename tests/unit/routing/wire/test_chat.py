@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.errors import BadRequest
-from routing.wire.chat import ChatRequest, parse_chat
+from routing.wire.chat import ChatRequest, checked, parse_chat
 
 HELLO = [{"role": "user", "content": "hello"}]
 LONG = "x" * 1_000
@@ -299,7 +299,7 @@ def test_a_bad_field_is_a_bad_request_that_names_it(field: str, value: Any, para
         pytest.param(b'{"n":' + b"1" * 1_000_000 + b"}", "not valid JSON", id="a million digits"),
         pytest.param(b'{"x":"\\ud800"}', "not valid JSON", id="lone surrogate"),
         pytest.param(b'{"x":"\xff"}', "UTF-8", id="not UTF-8"),
-        pytest.param(b'{"x":' + b"[" * 100_000, "not valid JSON", id="100,000 levels"),
+        pytest.param(b'{"x":' + b"[" * 100_000, "240 levels", id="100,000 levels"),
         pytest.param(b'{"x":' + b"[" * 300 + b"]" * 300 + b"}", "240 levels", id="300 levels"),
     ],
 )  # fmt: skip
@@ -421,3 +421,29 @@ def test_any_json_is_a_request_or_a_bad_request(fields: dict[str, Any]):
 def test_any_bytes_are_a_request_or_a_bad_request(body: bytes):
     with suppress(BadRequest):
         parse_chat(body)
+
+
+@pytest.mark.parametrize(
+    "result", [["Ulysses", "Dubliners"], [{"id": 1, "title": "Ulysses"}], {"a": 1}]
+)
+def test_a_tools_result_that_is_plain_json_is_text(result):
+    """Clients append what their tool returned; the guides do."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    request = checked(
+        {
+            "model": "a/b",
+            "messages": [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c", "content": result},
+            ],
+        }
+    )
+    assert request.messages is not None
+    assert orjson.loads(str(request.messages[2].content)) == result
+
+
+def test_a_tools_name_has_openais_bound():
+    tools = [{"type": "function", "function": {"name": "x" * 65}}]
+    with pytest.raises(BadRequest, match=r"tools\[0\].function.name: must have 64 characters"):
+        checked({"model": "a/b", "messages": [{"role": "user", "content": "hi"}], "tools": tools})

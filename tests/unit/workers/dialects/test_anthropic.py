@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey, AwsKeys, GoogleToken
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -24,7 +25,6 @@ from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
 from workers.dialects.anthropic import AnthropicDialect, VertexAnthropicDialect
 from workers.dialects.claude import enforced
-from workers.dialects.credentials import ApiKey, AwsKeys, GoogleToken
 from workers.simulator.anthropic import AnthropicDialect as Simulated
 from workers.simulator.dialect import Ask
 from workers.simulator.wire import Request
@@ -374,6 +374,70 @@ def test_a_client_that_lost_the_thoughts_is_answered_without_thinking(endpoint):
     assert sent(claude(endpoint), messages=over, **fields)["thinking"]["type"] == "enabled"
 
 
+def test_one_thought_is_enough_for_a_turn_of_many_calls(endpoint):
+    """Without interleaved thinking a model thinks once, then calls tools as often as it needs."""
+    history = [
+        USER,
+        {"role": "assistant", "reasoning_details": [thought()], "tool_calls": [call()]},
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "Rain."},
+        {"role": "assistant", "tool_calls": [call(call_id="toolu_2")]},
+        {"role": "tool", "tool_call_id": "toolu_2", "content": "Sun."},
+    ]
+
+    body = sent(claude(endpoint), messages=history, tools=[TOOL], reasoning={"effort": "low"})
+
+    assert body["thinking"]["type"] == "enabled"
+    assert [turn["content"][0]["type"] for turn in body["messages"]] == [
+        "text", "thinking", "tool_result", "tool_use", "tool_result",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "replayed"),
+    [
+        ("claude-sonnet-4-5", {"reasoning": {"effort": "low"}}, True),
+        ("claude-opus-4-7", {"reasoning": {"effort": "low"}}, True),
+        ("claude-sonnet-4-5", {}, False),
+        ("claude-opus-4-7", {}, False),
+        ("claude-sonnet-5", {}, True),
+        ("claude-sonnet-5", {"reasoning": {"enabled": False}}, False),
+    ],
+)
+def test_thoughts_go_back_only_where_the_model_thinks(
+    endpoint, model: str, fields: Any, replayed: bool
+):
+    """A request without thinking is refused when its last turn holds a thought."""
+    history = [
+        USER,
+        {"role": "assistant", "reasoning_details": [thought()], "tool_calls": [call()]},
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "Rain."},
+    ]
+
+    found = turns(claude(endpoint, model), *history, tools=[TOOL], **fields)
+
+    kinds = [block["type"] for block in found[1]["content"]]
+    assert kinds == (["thinking", "tool_use"] if replayed else ["tool_use"])
+
+
+def test_a_thought_that_led_to_nothing_is_left_out(endpoint):
+    """An answer that was cut while the model thought: the last block must not be a thought."""
+    cut_off = {"role": "assistant", "reasoning_details": [thought()]}
+    spoken = {"role": "assistant", "content": "Yes."}
+    fields = {"reasoning": {"effort": "low"}}
+
+    alone = turns(claude(endpoint), USER, cut_off, USER, **fields)
+    after = turns(claude(endpoint), USER, spoken, cut_off, USER, **fields)
+    before = turns(claude(endpoint), USER, cut_off, spoken, USER, **fields)
+    last = turns(claude(endpoint), USER, cut_off, **fields)
+
+    hi = {"type": "text", "text": "Hi"}
+    yes = {"type": "text", "text": "Yes."}
+    assert alone == [{"role": "user", "content": [hi, hi]}]
+    assert [turn["content"] for turn in after] == [[hi], [yes], [hi]]
+    assert [block["type"] for block in before[1]["content"]] == ["thinking", "text"]
+    assert last == [{"role": "user", "content": [hi]}]
+
+
 # messages
 
 
@@ -469,6 +533,14 @@ def test_parts_without_a_form_are_refused_with_the_fix(endpoint, part: Any, matc
         sent(claude(endpoint), messages=[{"role": "user", "content": [part]}])
 
     assert caught.value.told_status == 400
+
+
+def test_titles_are_as_long_as_they_may_be(endpoint):
+    file = {"filename": "x" * 512, "file_data": f"data:application/pdf;base64,{PDF}"}
+
+    found = turns(claude(endpoint), {"role": "user", "content": [{"type": "file", "file": file}]})
+
+    assert found[0]["content"][0]["title"] == "x" * 500
 
 
 def test_results_of_tools_share_one_turn_and_come_first(endpoint):
@@ -581,6 +653,9 @@ def test_a_schema_is_sent_in_the_form_that_is_enforced(endpoint):
     assert "output_config" not in sent(claude(endpoint), response_format={"type": "json_object"})
     old = claude(endpoint, "claude-3-7-sonnet-20250219")
     assert "output_config" not in sent(old, response_format=form)
+    for model, follows in (("claude-opus-4-20250514", False), ("claude-opus-4-1-20250805", True)):
+        asked = sent(claude(endpoint, model), response_format=form)
+        assert ("output_config" in asked) is follows
 
 
 def test_a_schema_without_end_is_refused():
@@ -899,6 +974,13 @@ def test_an_answer_nobody_can_read(body: bytes):
     [
         (400, "invalid_request_error", "prompt is too long", UpstreamRejected),
         (400, "invalid_request_error", "Your credit balance is too low", UpstreamDenied),
+        (
+            400,
+            "invalid_request_error",
+            "You have reached your specified API usage limits. You will regain access on 1 May.",
+            UpstreamDenied,
+        ),
+        (400, "invalid_request_error", "This organization has been disabled.", UpstreamDenied),
         (401, "authentication_error", "invalid x-api-key", UpstreamDenied),
         (403, "permission_error", "", UpstreamDenied),
         (404, "not_found_error", "model: x", UpstreamDenied),

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
+from routing.credentials import ApiKey, AwsKeys, AzureKey, Credential
 from routing.errors import UpstreamDenied, UpstreamLimited, UpstreamRejected
 from routing.wire.chat import parse_chat
 from routing.wire.embeddings import parse_embeddings
 from workers.dialects.azure import API_VERSION, AzureDialect, AzureEmbeddings
-from workers.dialects.credentials import ApiKey, AwsKeys, AzureKey, Credential
 
 CHAT = parse_chat(b'{"model":"a/m","messages":[{"role":"user","content":"Hi"}],"user":"ada"}')
 PROMPT = parse_chat(b'{"model":"a/m","prompt":"Once"}')

@@ -17,6 +17,7 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey, AwsKeys, GoogleToken
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -30,7 +31,6 @@ from routing.wire.events import Broken, Delta, End, Finish, Used
 from workers.dialects.bedrock import BedrockDialect
 from workers.dialects.bedrock_frames import BedrockReader
 from workers.dialects.bedrock_media import Names
-from workers.dialects.credentials import ApiKey, AwsKeys, GoogleToken
 from workers.simulator.bedrock import BedrockDialect as Simulated
 from workers.simulator.bedrock_auth import ACCESS_KEY, SECRET_KEY
 from workers.simulator.dialect import Ask
@@ -291,6 +291,36 @@ def test_a_client_that_lost_the_thoughts_is_answered_without_thinking(endpoint):
     assert "additionalModelRequestFields" not in body
 
 
+def test_thoughts_go_back_as_far_as_they_are_taken(endpoint):
+    """One per turn is enough, none may end a turn, and none goes where nothing is thought."""
+    thought = {
+        "type": "reasoning.text",
+        "text": "Hm.",
+        "signature": "sig",
+        "format": "anthropic-claude-v1",
+        "index": 0,
+    }
+    history = [
+        USER,
+        {"role": "assistant", "reasoning_details": [thought]},
+        USER,
+        {"role": "assistant", "reasoning_details": [thought], "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "Rain."},
+        {"role": "assistant", "tool_calls": [CALL | {"id": "toolu_2"}]},
+        {"role": "tool", "tool_call_id": "toolu_2", "content": "Sun."},
+    ]
+
+    def kinds(body: Any) -> list[list[str]]:
+        return [[next(iter(block)) for block in turn["content"]] for turn in body["messages"]]
+
+    thinking = sent(place_of(endpoint), messages=history, tools=[TOOL], reasoning={"effort": "low"})
+    plain = sent(place_of(endpoint), messages=history, tools=[TOOL])
+
+    assert thinking["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
+    assert kinds(thinking)[:2] == [["text", "text"], ["reasoningContent", "toolUse"]]
+    assert kinds(plain)[:2] == [["text", "text"], ["toolUse"]]
+
+
 def test_a_bare_prompt_and_a_lone_system_message_are_user_messages(endpoint):
     request = parse_chat(b'{"model":"a/m","prompt":"Once"}')
     body = orjson.loads(DIALECT.encode(request, place_of(endpoint), KEYS, stream=False).body)
@@ -454,6 +484,8 @@ def test_cache_points_follow_what_is_marked(endpoint):
     assert [next(iter(block)) for block in body["messages"][2]["content"]] == [
         "toolResult", "cachePoint", "text", "cachePoint",
     ]  # fmt: skip
+    older = sent(place_of(endpoint, "us.anthropic.claude-sonnet-4-20250514-v1:0"), **fields)
+    assert older["system"] == [{"text": "s"}, {"cachePoint": {"type": "default"}}]
     llama = sent(place_of(endpoint, "meta.llama4-maverick-17b-instruct-v1:0"), **fields)
     assert "cachePoint" not in orjson.dumps(llama).decode()
 
@@ -717,6 +749,7 @@ def test_an_answer_nobody_can_read(body: bytes):
         (429, "ModelNotReadyException:http://x", "", UpstreamLimited),
         (400, "ValidationException", "prompt is too long", UpstreamRejected),
         (400, "ValidationException", "The provided model identifier is invalid.", UpstreamDenied),
+        (400, "ValidationException", "Operation not allowed", UpstreamDenied),
         (400, "ServiceQuotaExceededException", "", UpstreamDenied),
         (403, "AccessDeniedException", "", UpstreamDenied),
         (404, "ResourceNotFoundException", "", UpstreamDenied),

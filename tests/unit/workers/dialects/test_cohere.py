@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey, AwsKeys
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -25,7 +26,6 @@ from routing.wire.events import Broken, Delta, End, Finish, Used
 from workers.dialects import UpstreamRequest
 from workers.dialects.cohere import CohereDialect
 from workers.dialects.cohere_embeddings import CohereEmbeddings
-from workers.dialects.credentials import ApiKey, AwsKeys
 from workers.simulator.cohere import CohereDialect as Simulated
 from workers.simulator.dialect import Ask
 from workers.simulator.wire import Request
@@ -589,9 +589,9 @@ def test_inputs_without_a_form_are_refused(endpoint, fields: Any, match: str):
             Usage(prompt_tokens=3),
         ),
         (
-            {"base64": ["AAAA"]},
+            {"base64": ["AAAAPwAAgD8="]},
             {"billed_units": {"image_tokens": 9, "images": 1}},
-            ("AAAA",),
+            ("AAAAPwAAgD8=",),
             Usage(prompt_tokens=9, images=1),
         ),
         ({"float": []}, {}, (), None),
@@ -604,7 +604,17 @@ def test_vectors(embeddings: Any, meta: Any, vectors: Any, usage: Usage | None):
 
 
 @pytest.mark.parametrize(
-    "embeddings", [{"float": [["x"]]}, {"float": [[True]]}, {"base64": [1]}, [], {"float": {}}]
+    "embeddings",
+    [
+        {"float": [["x"]]},
+        {"float": [[True]]},
+        {"base64": [1]},
+        {"base64": ["AAAAPwA"]},
+        {"base64": ["AAAA"]},
+        {"base64": [""]},
+        [],
+        {"float": {}},
+    ],
 )
 def test_vectors_nobody_can_read(embeddings: Any):
     with pytest.raises(UpstreamDown):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey, GoogleToken
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -21,7 +22,6 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import ChatRequest, parse_chat
 from routing.wire.events import Broken, Delta, Finish, Used
-from workers.dialects.credentials import ApiKey, GoogleToken
 from workers.dialects.gemini import GeminiDialect, VertexDialect
 from workers.dialects.gemini_contents import WAIVER, checked_name
 from workers.dialects.registry import dialect
@@ -105,6 +105,20 @@ def test_ai_studio_is_called_with_the_models_name_and_the_key(place):
     assert streamed.url == f"{STUDIO_URL}/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
     assert plain.headers["x-goog-api-key"] == "secret"
     assert "authorization" not in plain.headers
+
+
+def test_vertex_knows_no_ids_of_calls(place):
+    there = place(dialect="vertex")
+    found = contents(there, *MESSAGES, calls("a"), result("a", "x"))
+
+    assert found[1]["parts"][0]["functionCall"] == {
+        "name": "get_weather",
+        "args": {"city": "Oslo"},
+    }
+    assert found[2]["parts"][0]["functionResponse"] == {
+        "name": "get_weather",
+        "response": {"result": "x"},
+    }
 
 
 def test_vertex_is_called_in_the_project_of_the_key(place):
@@ -767,6 +781,16 @@ def test_sources_without_a_stretch_stand_for_the_whole():
                 image_output_tokens=15,
             ),
             id="all",
+        ),
+        pytest.param(
+            {
+                "promptTokenCount": 10,
+                "candidatesTokenCount": 25,
+                "thoughtsTokenCount": 5,
+                "totalTokenCount": 35,
+            },
+            Usage(prompt_tokens=10, completion_tokens=25, reasoning_tokens=5),
+            id="thoughts in the answer",
         ),
         pytest.param(
             {"promptTokenCount": 3, "totalTokenCount": 3}, Usage(prompt_tokens=3), id="no answer"

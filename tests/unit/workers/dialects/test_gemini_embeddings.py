@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from routing.credentials import ApiKey, GoogleToken
 from routing.errors import UpstreamDenied, UpstreamDown, UpstreamLimited, UpstreamRejected
 from routing.usage import Usage
 from routing.wire.embeddings import parse_embeddings
-from workers.dialects.credentials import ApiKey, GoogleToken
 from workers.dialects.gemini_embeddings import GeminiEmbeddings, VertexEmbeddings
 
 STUDIO, VERTEX = GeminiEmbeddings(), VertexEmbeddings()

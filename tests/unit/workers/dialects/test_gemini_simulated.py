@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from routing.catalog.load import load
+from routing.credentials import ApiKey, Credential, GoogleToken
 from routing.errors import UpstreamDenied, UpstreamError, UpstreamLimited, UpstreamRejected
 from routing.wire.chat import parse_chat
 from routing.wire.embeddings import parse_embeddings
 from routing.wire.events import Answer, Delta, Finish, Used
 from tests.unit.workers.simulator.talk import Reply, call, simulator
-from workers.dialects.credentials import ApiKey, Credential, GoogleToken
 from workers.dialects.registry import dialect
 from workers.simulator.google_token import issue, now_seconds
 

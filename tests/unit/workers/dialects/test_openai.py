@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -22,7 +23,6 @@ from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
 from workers.dialects.common import RAW_MAX_CHARS, loads
-from workers.dialects.credentials import ApiKey
 from workers.dialects.openai import OpenAIDialect
 
 DIALECT = OpenAIDialect()
@@ -317,6 +317,78 @@ def test_the_nearest_effort_the_endpoint_knows(endpoint, efforts, fields, expect
     assert sent(endpoint(efforts=efforts), reasoning=fields).get("reasoning_effort") == expected
 
 
+def test_a_model_that_lists_an_effort_takes_one_where_others_do_not(endpoint):
+    listed = frozenset({"reasoning", "reasoning_effort"})
+    quirks = frozenset({"no_reasoning_effort", "reasoning_switch"})
+    place = endpoint(
+        supported_parameters=listed, efforts=("low", "high"), provider={"quirks": quirks}
+    )
+
+    body = sent(place, reasoning={"effort": "medium"})
+
+    assert body["reasoning_effort"] == "low"
+    assert "reasoning" not in body
+
+
+@pytest.mark.parametrize(("asked", "word"), [("low", "default"), ("none", "none")])
+def test_a_model_that_thinks_or_does_not_has_two_words_for_it(endpoint, asked, word):
+    place = endpoint(
+        upstream_id="qwen/qwen3-32b", provider={"quirks": frozenset({"reasoning_parsed"})}
+    )
+
+    assert sent(place, reasoning_effort=asked)["reasoning_effort"] == word
+
+
+@pytest.mark.parametrize("seed", [5, -3, 2**40 + 1])
+def test_mistrals_seed_is_never_negative_nor_long(endpoint, seed: int):
+    place = endpoint(
+        supported_parameters=frozenset({"seed"}), provider={"quirks": frozenset({"random_seed"})}
+    )
+
+    found = sent(place, seed=seed)["random_seed"]
+
+    assert found == seed % 2**31
+
+
+@pytest.mark.parametrize(("asked", "told"), [(2, 1.5), (1.5, 1.5), (0, 0)])
+def test_a_temperature_beyond_the_providers_is_its_highest(endpoint, asked, told):
+    place = endpoint(provider={"quirks": frozenset({"mild_temperature"})})
+
+    assert sent(place, temperature=asked)["temperature"] == told
+
+
+def test_calls_of_another_model_have_thoughts_where_they_are_missed(endpoint):
+    quirks = frozenset({"thinking_switch", "no_reasoning_effort", "replays_reasoning"})
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "x"},
+    ]
+    place = endpoint(provider={"quirks": quirks})
+
+    on = sent(place, messages=messages, reasoning={"enabled": True})["messages"][1]
+    off = sent(place, messages=messages, reasoning={"enabled": False})["messages"][1]
+
+    assert on["reasoning_content"] == " "
+    assert "reasoning_content" not in off
+
+
+@pytest.mark.parametrize(
+    ("quirks", "listed", "kept"),
+    [
+        ({"developer_role", "strict_fields"}, {"tools"}, False),
+        ({"developer_role", "strict_fields"}, {"tools", "parallel_tool_calls"}, True),
+        (set(), {"tools"}, True),
+        (set(), set(), False),
+    ],
+)
+def test_parallel_calls_are_named_where_they_are_known(endpoint, quirks, listed, kept):
+    place = endpoint(supported_parameters=frozenset(listed), provider={"quirks": frozenset(quirks)})
+
+    assert ("parallel_tool_calls" in sent(place, parallel_tool_calls=False)) is kept
+
+
 def test_a_model_that_always_thinks_cannot_be_told_not_to(endpoint):
     with pytest.raises(UpstreamRejected, match="cannot be switched off"):
         sent(endpoint(efforts=("low", "high")), reasoning={"enabled": False})
@@ -344,6 +416,16 @@ def test_a_model_that_always_thinks_cannot_be_told_not_to(endpoint):
             {"enable_thinking": True, "thinking_budget": 500},
         ),
         ({"prompt_mode", "no_reasoning_effort"}, {"effort": "low"}, {"prompt_mode": "reasoning"}),
+        (
+            {"reasoning_switch", "no_reasoning_effort"},
+            {"effort": "low"},
+            {"reasoning": {"enabled": True}},
+        ),
+        (
+            {"reasoning_switch", "no_reasoning_effort"},
+            {"enabled": False},
+            {"reasoning": {"enabled": False}},
+        ),
         ({"prompt_mode", "no_reasoning_effort"}, {"enabled": False}, {"prompt_mode": None}),
         (
             {"reasoning_parsed"},
@@ -559,8 +641,19 @@ def test_a_tool_call_has_null_content():
 
     assert answer.choices[0].message["content"] is None
     assert answer.choices[0].message["tool_calls"] == calls
-    assert answer.choices[0].finish == Finish(0, None, None)
+    assert answer.choices[0].finish == Finish(0, "tool_calls", None)
     assert answer.usage is None
+
+
+@pytest.mark.parametrize("reason", ["", None])
+def test_calls_end_a_stream_without_a_finish_reason(reason: str | None):
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    decoder = DIALECT.decoder()
+
+    first = decoder.decode(orjson.dumps(choice(delta={"tool_calls": [call]}, finish_reason=reason)))
+
+    assert len(first) == 1
+    assert decoder.decode(b"[DONE]") == [Finish(0, "tool_calls", None), End()]
 
 
 @pytest.mark.parametrize(
@@ -675,3 +768,77 @@ def test_a_providers_words_are_bounded():
     error = DIALECT.error(500, {}, b"\xff" * 100_000, NOW_MS)
 
     assert error.raw == "\ufffd" * RAW_MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "told"),
+    [
+        pytest.param(
+            403,
+            {"code": "denied", "error": "Content violates usage guidelines. Failed check: X"},
+            UpstreamRejected,
+            403,
+            id="xAI's filter",
+        ),
+        pytest.param(
+            403,
+            {"error": {"code": 403, "message": "... and your input was flagged"}},
+            UpstreamRejected,
+            403,
+            id="OpenRouter's moderation",
+        ),
+        pytest.param(
+            403,
+            {"error": {"message": "the maximum context length is 8 tokens"}},
+            UpstreamRejected,
+            400,
+            id="Together's context length",
+        ),
+        pytest.param(403, {"error": {"message": "No access"}}, UpstreamDenied, 502, id="no access"),
+        pytest.param(412, {"error": {"message": "Account is suspended"}}, UpstreamDenied, 502,
+                     id="Fireworks' bills"),
+        pytest.param(
+            413,
+            {"error": {"code": "rate_limit_exceeded", "message": "Request too large"}},
+            UpstreamLimited,
+            429,
+            id="Groq's tokens of a minute",
+        ),
+        pytest.param(
+            400,
+            {"error": {"code": "tool_use_failed", "message": "Failed to call a function"}},
+            UpstreamDown,
+            502,
+            id="the model's own failure",
+        ),
+        pytest.param(
+            400,
+            {"error": {"message": "Your organization must be verified to stream this model."}},
+            UpstreamDenied,
+            502,
+            id="our account",
+        ),
+        pytest.param(
+            429,
+            {"error": {"code": "project_spend_limit_exceeded", "message": "Spent"}},
+            UpstreamDenied,
+            502,
+            id="our limit",
+        ),
+    ],
+)  # fmt: skip
+def test_whose_doing_it_is(status: int, error: Any, kind: type[UpstreamError], told: int):
+    found = DIALECT.error(status, {}, orjson.dumps(error), NOW_MS)
+
+    assert type(found) is kind
+    assert found.told_status == told
+
+
+def test_whose_doing_it_is_inside_an_answer():
+    flagged = {"error": {"code": 403, "message": "your input was flagged"}}
+    failed = {"error": {"code": "json_validate_failed", "type": "invalid_request_error"}}
+
+    [refused], [down] = decoded(flagged), decoded(failed)
+
+    assert type(refused.error) is UpstreamRejected
+    assert type(down.error) is UpstreamDown

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey
 from routing.errors import UpstreamDown, UpstreamError, UpstreamLimited, UpstreamRejected
 from routing.usage import Usage
 from routing.wire.embeddings import parse_embeddings
-from workers.dialects.credentials import ApiKey
 from workers.dialects.openai_embeddings import OpenAIEmbeddings
 
 DIALECT = OpenAIEmbeddings()

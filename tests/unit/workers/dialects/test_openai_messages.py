@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from routing.credentials import ApiKey
 from routing.errors import UpstreamRejected
 from routing.wire.chat import parse_chat
-from workers.dialects.credentials import ApiKey
 from workers.dialects.openai import OpenAIDialect
 
 OPENAI = frozenset({"developer_role", "strict_fields", "max_completion_tokens"})
@@ -57,6 +57,25 @@ def test_developers_are_the_system_where_they_are_not_known(endpoint, quirks, ro
 )
 def test_a_name_is_a_field_or_part_of_the_text(endpoint, quirks, name, sent):
     assert encoded(endpoint, quirks, USER | {"name": name}) == {"role": "user", **sent}
+
+
+def test_parts_are_one_text_where_there_are_no_parts(endpoint):
+    quirks = frozenset({"plain_content"})
+    texts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    image = {"type": "image_url", "image_url": {"url": PNG}}
+
+    assert encoded(endpoint, quirks, USER | {"content": texts})["content"] == "one\ntwo"
+    with pytest.raises(UpstreamRejected, match=r"messages\[0\]\.content\[1\]: .*text only"):
+        encoded(endpoint, quirks, USER | {"content": [texts[0], image]})
+
+
+def test_a_name_is_the_users_alone_where_others_may_have_none(endpoint):
+    quirks = frozenset({"user_names"})
+
+    for role in ("system", "assistant"):
+        sent = encoded(endpoint, quirks, {"role": role, "content": "Hi", "name": "ada"})
+        assert sent == {"role": role, "content": "Hi"}
+    assert encoded(endpoint, quirks, USER | {"name": "ada"})["name"] == "ada"
 
 
 def test_a_name_goes_before_the_first_text_part(endpoint):
@@ -201,7 +220,7 @@ def test_tool_calls_and_their_results(endpoint):
         ],
     )["messages"]  # fmt: skip
 
-    assert sent[1] == {"role": "assistant", "tool_calls": [CALL]}
+    assert sent[1] == {"role": "assistant", "content": None, "tool_calls": [CALL]}
     assert sent[2] == {"role": "tool", "tool_call_id": "call_1", "content": "21 degrees"}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from routing.catalog.load import load
 from routing.catalog.shapes import Catalog, Endpoint
+from routing.credentials import ApiKey
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -23,7 +24,6 @@ from routing.wire.embeddings import parse_embeddings
 from routing.wire.events import Answer, Broken, Delta, End, Event, Finish, Used
 from tests.unit.workers.simulator.talk import Reply, call, simulator
 from workers.dialects.common import UNKNOWN_ERROR
-from workers.dialects.credentials import ApiKey
 from workers.dialects.registry import dialect
 
 OURS = ("openai", "azure", "openai-responses")

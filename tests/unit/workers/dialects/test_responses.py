@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.credentials import ApiKey, AzureKey
 from routing.errors import (
     UpstreamDenied,
     UpstreamDown,
@@ -21,7 +22,6 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Event, Finish, Used
-from workers.dialects.credentials import ApiKey, AzureKey
 from workers.dialects.responses import ResponsesDialect
 
 DIALECT = ResponsesDialect()
@@ -739,3 +739,18 @@ def test_random_bytes_are_no_defect_of_ours(data: bytes):
     for read in (DIALECT.decoder().decode, DIALECT.answer):
         with suppress(UpstreamError):
             read(data)
+
+
+@pytest.mark.parametrize(("asked", "told"), [(1, 16), (16, 16), (300, 300), (5_000, 1_000)])
+def test_the_limit_is_never_below_what_the_api_takes(endpoint, asked: int, told: int):
+    assert sent(endpoint(), max_tokens=asked)["max_output_tokens"] == told
+
+
+def test_parallel_calls_are_not_named_to_openais_models_that_refuse_it(endpoint):
+    tool = {"type": "function", "function": {"name": "f"}}
+    quirks = {"quirks": frozenset({"developer_role", "strict_fields"})}
+    older = endpoint(supported_parameters=PLAIN, provider=quirks)
+    newer = endpoint(supported_parameters=PLAIN | {"parallel_tool_calls"}, provider=quirks)
+
+    assert "parallel_tool_calls" not in sent(older, tools=[tool], parallel_tool_calls=False)
+    assert sent(newer, tools=[tool], parallel_tool_calls=False)["parallel_tool_calls"] is False

@@ -17,6 +17,7 @@ NOW_MS = 1_764_806_400_000
         pytest.param({"retry-after": "3"}, 3_000, id="seconds"),
         pytest.param({"retry-after": " 3 "}, 3_000, id="with spaces"),
         pytest.param({"retry-after": "1.5"}, 1_500, id="a fraction"),
+        pytest.param({"retry-after": "1.500000001"}, 1_500, id="nanoseconds"),
         pytest.param({"retry-after": "0"}, MIN_RETRY_AFTER_MS, id="at once"),
         pytest.param({"retry-after": "-5"}, None, id="negative"),
         pytest.param({"retry-after": "999999999"}, MAX_RETRY_AFTER_MS, id="thirty years"),

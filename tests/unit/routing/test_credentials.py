@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.dialects.credentials import (
+from routing.credentials import (
     AZURE_MAX,
     TEXT_MAX,
     ApiKey,
