@@ -282,7 +282,9 @@ def _free_day(key: KeyRecord, now_ms: int) -> str:
 def _fingerprint(call: Call) -> str:
     if not call.idempotency_key:
         return ""
-    return hashlib.sha256(call.api.encode() + b"\n" + call.body).hexdigest()
+    betas = getattr(call.request, "anthropic_betas", None) or ()
+    asked = "\n".join((call.api, *betas, "")).encode()
+    return hashlib.sha256(asked + call.body).hexdigest()
 
 
 def _caller(call: Call) -> Caller:

@@ -22,7 +22,16 @@ import orjson
 
 from routing.wire.chat import ChatRequest
 from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
-from routing.wire.messages import AudioPart, FilePart, ImagePart, Message, Part, TextPart, VideoPart
+from routing.wire.messages import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    RefusalPart,
+    TextPart,
+    VideoPart,
+)
 
 _HALF_TOKEN_BYTES = (string.ascii_lowercase + " ").encode()
 #: Bytes in a token of usual text: English 4.5 to 4.8, code 3.5, Chinese 3 to 6.
@@ -45,10 +54,15 @@ _AUDIO_CHARS_PER_TOKEN = 64
 AUDIO_TOKENS = 256
 #: A page of a PDF is up to 3,000 tokens and seldom under 12,000 base64 characters.
 _FILE_CHARS_PER_TOKEN = 4
-#: A document by URL or id: about 16 pages.
+#: A document by URL or id, and the least for one inline, whose pages may be packed small: 16 pages.
 FILE_TOKENS = 50_000
-#: A video: about 6 minutes at Gemini's 263 tokens a second.
-VIDEO_TOKENS = 100_000
+#: Text in base64: three bytes in four characters, and never more tokens than bytes.
+_TEXT_FILE = "data:text/"
+#: A video by link is as long as it likes: an hour is a million tokens, and no context is longer.
+VIDEO_LINK_TOKENS = 1_000_000
+#: An inline video at Gemini's 263 tokens a second and no less than 50 kbit/s.
+_VIDEO_CHARS_PER_TOKEN = 32
+VIDEO_TOKENS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +122,9 @@ def tally(request: ChatRequest) -> Tally:
         prompt_tokens_max=_text_max(spoken)
         + _text_max(tools)
         + overhead
-        + sum(tokens for _, tokens in media),
+        + sum(tokens for _, tokens in media)
+        + sum(IMAGE_TOKENS * len(message.images or ()) for message in messages)
+        + _passed_on_max(request),
         text_tokens_rough=len(spoken) // _ROUGH_BYTES + images * IMAGE_TOKENS_ROUGH,
         tool_tokens_rough=len(tools) // _ROUGH_BYTES,
         images=images,
@@ -213,25 +229,45 @@ def _count_parts(parts: Iterable[Part], texts: list[str], media: list[tuple[str,
                 length = len(part.input_audio.data)
                 media.append(("audio", max(AUDIO_TOKENS, length // _AUDIO_CHARS_PER_TOKEN)))
             case VideoPart():
-                media.append(("video", VIDEO_TOKENS))
+                media.append(("video", _video_tokens(part.video_url.url)))
             case FilePart():
-                inline = part.file.file_data or ""
-                known = inline.startswith("data:")
-                length = len(inline) // _FILE_CHARS_PER_TOKEN
-                media.append(("file", length if known else FILE_TOKENS))
-            case _:
-                pass  # a refusal: seldom sent on, and short
+                media.append(("file", _file_tokens(part.file.file_data or "")))
+            case RefusalPart():
+                texts.append(part.refusal)
+
+
+def _video_tokens(url: str) -> int:
+    if not url.startswith("data:"):
+        return VIDEO_LINK_TOKENS
+    return max(VIDEO_TOKENS, len(url) // _VIDEO_CHARS_PER_TOKEN)
+
+
+def _file_tokens(data: str) -> int:
+    if data.startswith(_TEXT_FILE):
+        return len(data) * 3 // 4
+    return max(FILE_TOKENS, len(data) // _FILE_CHARS_PER_TOKEN)
 
 
 def _collect_replayed(message: Message, texts: list[str]) -> None:
-    """Earlier tool calls and thoughts go upstream again, and are counted there."""
+    """What an earlier answer had beside its text goes upstream again, and is counted there."""
     for call in message.tool_calls or ():
         texts += (call.id, call.function.name, call.function.arguments)
+    texts += (text for text in (message.name, message.refusal) if text)
     thoughts = message.reasoning or message.reasoning_content
     if thoughts:
         texts.append(thoughts)
     if message.reasoning_details:
         texts.append(orjson.dumps(message.reasoning_details).decode())
+
+
+def _passed_on_max(request: ChatRequest) -> int:
+    """What goes upstream unread: a provider may take it for a part of the prompt."""
+    unread: dict[str, object] = dict(request.model_extra or {})
+    if request.prediction is not None:
+        unread["prediction"] = request.prediction.model_dump(exclude_unset=True)
+    if request.provider is not None and request.provider.options:
+        unread["options"] = request.provider.options
+    return _text_max(orjson.dumps(unread)) if unread else 0
 
 
 def _tool_texts(request: ChatRequest) -> Iterable[bytes]:

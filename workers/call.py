@@ -71,7 +71,7 @@ class Bounds:
     def __init__(self, endpoint: Endpoint, remaining_ms: int, *, stream: bool) -> None:
         limits = endpoint.provider.timeouts
         self.connect_ms = min(limits.connect_ms, remaining_ms)
-        self._started = time.monotonic()
+        self._started = self._called = time.monotonic()
         self._total_ms = min(limits.total_ms, remaining_ms)
         # A plain answer arrives in one piece at its end: half the total leaves time for another.
         first_ms = (
@@ -80,9 +80,13 @@ class Bounds:
         self.first_ms = min(first_ms, self._total_ms)
         self._gap_ms = limits.gap_ms
 
+    def begin(self) -> None:
+        """The call itself begins now: fetching what it needs is no silence of the provider's."""
+        self._called = time.monotonic()
+
     def first_byte(self) -> Wait:
         """For anything before the first piece of the answer."""
-        left = self._started + self.first_ms / 1000 - time.monotonic()
+        left = self._called + self.first_ms / 1000 - time.monotonic()
         return Wait(left, "first_byte", self.first_ms)
 
     def gap(self) -> Wait:
@@ -174,6 +178,8 @@ class Call:
         """Send the request and read the head of the answer."""
         credential = self.keyring.credential(self.endpoint)
         request = self.inliner.inlined(self.request, self.endpoint)
+        self._check_orders()
+        self.bounds.begin()
         upstream = self.dialect.encode(request, self.endpoint, credential, stream=stream)
         exchange = self._send(upstream)
         self.held.exchange = exchange

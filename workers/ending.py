@@ -10,11 +10,10 @@ import structlog
 from routing.catalog.pricing import cost, usd
 from routing.catalog.shapes import Endpoint
 from routing.errors import AnswerLost, Failure
-from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text
+from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text, tally_inputs
 from routing.store.jobs import State
 from routing.tokens import count_tokens
 from routing.usage import Usage, bounded
-from routing.wire.chat import ChatRequest
 from routing.wire.embeddings import EmbeddingsRequest, embedded_text, numbered_tokens
 from routing.wire.events import Answer, Finish
 from routing.wire.frames import Kind
@@ -92,7 +91,8 @@ class Ending:
 
     def cancelled(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
         """The client left and the call was closed: charged for what was produced."""
-        produced = bool(tally.texts)
+        # A picture or a sound has no text, and hidden thoughts are not passed on.
+        produced = bool(tally.texts) or tally.first_ms is not None
         usage = self._usage(tally.usage, entry, tally.texts) if produced else Usage()
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
         self._finish(Kind.END, b"", charge)
@@ -119,7 +119,11 @@ class Ending:
                 estimated=True,
                 flags=("usage_estimated",),
             )
-        if entry.price.image_pico and isinstance(self.request, ChatRequest):
+        if isinstance(self.request, EmbeddingsRequest):
+            if reported.images:  # some providers count them; more than were sent is not held for
+                sent = tally_inputs(self.request).images
+                reported = replace(reported, images=min(reported.images, sent))
+        elif entry.price.image_pico:
             reported = replace(reported, images=image_count(self.request))
         return bounded(
             reported,

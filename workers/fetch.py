@@ -19,6 +19,8 @@ from urllib.parse import urljoin, urlsplit
 
 import certifi
 import gevent
+from gevent.monkey import get_original
+from gevent.threadpool import ThreadPool
 
 from routing.addresses import is_public
 from routing.errors import UpstreamError
@@ -31,8 +33,11 @@ REDIRECTS_MAX = 3
 CONNECT_S = 5.0
 #: A name server that says nothing must not hold a worker's slot.
 RESOLVE_S = 5.0
-#: The whole fetch, redirects included: a slow drip is an attack or a broken server.
+#: All fetches of a request, redirects included: a slow drip is an attack or a broken server.
 TOTAL_S = 30.0
+#: Names looked up at the same time. Apart from gevent's own threads: a name server that says
+#: nothing must not keep the worker from its providers.
+RESOLVERS = 4
 #: What providers take inline, and what a worker's memory bears.
 BYTES_MAX: Mapping[MediaKind, int] = MappingProxyType(
     {"image": 20 * 1024 * 1024, "file": 32 * 1024 * 1024, "video": 48 * 1024 * 1024}
@@ -113,13 +118,17 @@ class Fetcher:
         self._resolve = resolve or _resolve
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
-    def data_url(self, url: str, kind: MediaKind) -> str:
+    def data_url(self, url: str, kind: MediaKind, until_s: float) -> str:
         """The URL's content as a `data:` URL, with the type its bytes show.
+
+        Args:
+            url: as the caller wrote it.
+            kind: bounds its size and its type.
+            until_s: when to give up, in monotonic seconds; see `TOTAL_S`.
 
         Raises:
             FetchFailed: not allowed, not there, too large, too slow, or of another type.
         """
-        until_s = time.monotonic() + TOTAL_S
         target = Target.of(url)
         for _ in range(REDIRECTS_MAX + 1):
             exchange = self._get(target, until_s)
@@ -146,12 +155,17 @@ class Fetcher:
             "",
             "",
         )
+        sock: socket.socket | None = None
         try:
-            sock = socket.create_connection((address, target.port), CONNECT_S)
-            if target.tls:
-                sock = self._tls.wrap_socket(sock, server_hostname=target.host)
-            sock.sendall("\r\n".join(lines).encode("latin-1"))
+            # The socket's own time-out begins anew with each byte of a handshake that drips.
+            with gevent.Timeout(_wait(until_s).seconds, TimeoutError):
+                sock = socket.create_connection((address, target.port), CONNECT_S)
+                if target.tls:
+                    sock = self._tls.wrap_socket(sock, server_hostname=target.host)
+                sock.sendall("\r\n".join(lines).encode("latin-1"))
         except OSError as error:
+            if sock is not None:
+                sock.close()
             raise FetchFailed("its server cannot be reached") from error
         exchange = Exchange(_NoPool(), origin, sock, method="GET")
         try:
@@ -204,9 +218,14 @@ def allow_list(text: str) -> frozenset[str]:
     return frozenset(word.strip().lower() for word in text.split(",") if word.strip())
 
 
+_resolvers = ThreadPool(RESOLVERS)
+#: The blocking one: it has a thread to itself.
+_getaddrinfo = get_original("socket", "getaddrinfo")
+
+
 def _resolve(host: str, port: int) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = _resolvers.apply(_getaddrinfo, (host, port), {"type": socket.SOCK_STREAM})
     except (OSError, UnicodeError):
         return []
     return [str(entry[4][0]) for entry in found]

@@ -6,6 +6,7 @@ One job's URLs are fetched once, however many endpoints are tried.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from routing.estimate import is_youtube
 from routing.wire.chat import ChatRequest
 from routing.wire.messages import FilePart, ImagePart, Message, Part, VideoPart
 from routing.wire.request import InferenceRequest
-from workers.fetch import Fetcher, FetchFailed, MediaKind
+from workers.fetch import TOTAL_S, Fetcher, FetchFailed, MediaKind
 
 #: Fetches of one request at the same time.
 FETCHES_MAX = 4
@@ -27,6 +28,7 @@ URLS_MAX = 32
 SHOWN_CHARS = 120
 #: All of them together, as text: a worker serves hundreds of requests at once.
 TOTAL_CHARS_MAX = 96 * 1024 * 1024
+_TOO_LARGE = f"The fetched media are larger than {TOTAL_CHARS_MAX // 2**20} MiB together."
 
 
 @dataclass(slots=True)
@@ -66,18 +68,25 @@ class Inliner:
             raise UpstreamRejected(
                 f"At most {URLS_MAX} URLs are fetched for one request; send the rest inline."
             )
-        problems = Pool(FETCHES_MAX).map(lambda url: self._one(*missing[url], url), missing)
+        until_s = time.monotonic() + TOTAL_S
+        problems = Pool(FETCHES_MAX).map(
+            lambda url: self._one(*missing[url], url, until_s), missing
+        )
         for problem in problems:
             if problem is not None:
                 raise UpstreamRejected(problem)
-        if sum(len(data) for data in self._fetched.values()) > TOTAL_CHARS_MAX:
-            raise UpstreamRejected(
-                f"The fetched media are larger than {TOTAL_CHARS_MAX // 2**20} MiB together."
-            )
+        if self._full:
+            raise UpstreamRejected(_TOO_LARGE)
 
-    def _one(self, path: str, kind: MediaKind, url: str) -> str | None:
+    @property
+    def _full(self) -> bool:
+        return sum(len(data) for data in self._fetched.values()) > TOTAL_CHARS_MAX
+
+    def _one(self, path: str, kind: MediaKind, url: str, until_s: float) -> str | None:
+        if self._full:  # asked before each one: 32 of the largest would be 2 GiB
+            return _TOO_LARGE
         try:
-            self._fetched[url] = self.fetcher.data_url(url, kind)
+            self._fetched[url] = self.fetcher.data_url(url, kind, until_s)
         except FetchFailed as failed:
             return (
                 f"{path}: '{_shown(url)}' could not be fetched: {failed}. Send it as a data: URL."

@@ -33,6 +33,12 @@ _STOP_REASONS: Mapping[FinishReason, str] = {
 _NATIVE = frozenset({"stop_sequence", "pause_turn", "model_context_window_exceeded"})
 
 
+#: A provider that ends with an error of its own: Anthropic's form has no stop reason for it.
+_BROKEN_OFF = Failure(
+    status=502, message="Provider returned error", retryable=True, blame="provider"
+)
+
+
 def messages_renderer(
     generation_id: str, model: str, provider: str, request: InferenceRequest | None
 ) -> MessagesRenderer:
@@ -100,6 +106,8 @@ class MessagesRenderer:
         """`message_delta` with stop reason and usage, then `message_stop`."""
         blocks = self._blocks
         head = self._start() + blocks.close()
+        if self._finish.reason == "error":
+            return head + self.broken(_BROKEN_OFF)
         stopped = _stopped(
             self._finish, self._stops, called=blocks.called, refusal=blocks.refusal_text
         )

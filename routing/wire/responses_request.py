@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError
 
 from routing.errors import BadRequest
@@ -27,6 +28,8 @@ from routing.wire.responses_items import (
 from routing.wire.responses_turns import messages_of
 from routing.wire.validate import TAG, TRUSTED, Identifier, Wire, bad_request, load_object
 
+#: Of each repeated field: megabytes of instructions would be in every stream three times.
+ECHO_MAX_BYTES = 64 * 1024
 #: Same name, form and meaning as in chat.
 _SHARED = (
     "model", "models", "route", "provider", "plugins", "preset", "transforms", "stream",
@@ -322,7 +325,7 @@ def _part_conflicts(
 def _translated(request: ResponsesRequest, data: dict[str, Any]) -> dict[str, Any]:
     chat = {name: data[name] for name in _SHARED if data.get(name) is not None}
     chat["messages"] = messages_of(request.input, request.instructions)
-    chat["responses_echo"] = {name: data[name] for name in _ECHOED if data.get(name) is not None}
+    chat["responses_echo"] = _echo(data)
     if request.max_output_tokens is not None:
         chat["max_tokens"] = request.max_output_tokens
     if request.safety_identifier is not None:
@@ -336,6 +339,15 @@ def _translated(request: ResponsesRequest, data: dict[str, Any]) -> dict[str, An
     if request.text is not None:
         chat |= _text(request.text)
     return chat
+
+
+def _echo(data: dict[str, Any]) -> dict[str, Any]:
+    """What three events of a stream repeat; the longest of it only while it is short."""
+    echo = {name: data[name] for name in _ECHOED if data.get(name) is not None}
+    for name in ("instructions", "tools", "text"):
+        if name in echo and len(orjson.dumps(echo[name])) > ECHO_MAX_BYTES:
+            del echo[name]
+    return echo
 
 
 def _tools(request: ResponsesRequest) -> list[dict[str, Any]]:

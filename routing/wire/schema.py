@@ -5,6 +5,7 @@ Nothing is ever fetched: references are local, and the dialect is one of those k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,20 +23,38 @@ _OF_NAMES = frozenset(
 _DATA = frozenset({"const", "enum", "default", "examples", "example"})
 #: Hops from `$ref` to `$ref`; an honest schema has one or two.
 _REF_HOPS_MAX = 32
+#: Schemas found sound lately: an agent sends the same tools with every turn.
+_SOUND_MAX = 4_096
+_sound: set[bytes] = set()
+#: Where in a schema something is: the place around it and its own key; None is the top. Shared, not
+#: copied: a whole path for each of a deep schema's thousands of values would stop a front door.
+_Place = tuple["_Place", str | int] | None
 
 
 def schema_problem(schema: dict[str, Any]) -> str | None:
     """What is wrong with a schema and where (a JSON pointer); None when nothing is."""
-    size = len(orjson.dumps(schema))
-    if size > SCHEMA_MAX_BYTES:
-        return f"must be at most {SCHEMA_MAX_BYTES} bytes as JSON, not {size}"
+    raw = orjson.dumps(schema)
+    if len(raw) > SCHEMA_MAX_BYTES:
+        return f"must be at most {SCHEMA_MAX_BYTES} bytes as JSON, not {len(raw)}"
+    digest = hashlib.blake2b(raw, digest_size=16).digest()
+    if digest in _sound:
+        return None
+    problem = _fault(schema)
+    if problem is None:
+        if len(_sound) >= _SOUND_MAX:
+            _sound.clear()
+        _sound.add(digest)
+    return problem
+
+
+def _fault(schema: dict[str, Any]) -> str | None:
     draft = schema.get("$schema", "")
     if draft and not _known(draft):
         return "at /$schema: must be a JSON Schema draft from 4 to 2020-12, or left out"
-    for pointer, reference in _references(schema):
+    for place, reference in _references(schema):
         problem = _reference_problem(schema, reference)
         if problem:
-            return f"at {pointer}: {problem}"
+            return f"at {_pointer(_path(place))}: {problem}"
     try:
         jsonschema_rs.meta.validate(schema)
     except jsonschema_rs.ValidationError as error:
@@ -53,20 +72,35 @@ def _known(draft: object) -> bool:
     )
 
 
-def _references(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str, object]]:
+def _references(schema: dict[str, Any]) -> Iterator[tuple[_Place, object]]:
     """Every `$ref` with its place, without recursion: schemas may be deep."""
-    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(value, at)]
+    waiting: list[tuple[Any, _Place]] = [(schema, None)]
     while waiting:
         found, place = waiting.pop()
         if isinstance(found, dict):
-            names = place[-1] in _OF_NAMES if place else False
+            names = place is not None and place[1] in _OF_NAMES
             if "$ref" in found and not names:
-                yield _pointer((*place, "$ref")), found["$ref"]
+                yield (place, "$ref"), found["$ref"]
             waiting += (
-                (item, (*place, key)) for key, item in found.items() if names or key not in _DATA
+                (item, (place, key))
+                for key, item in found.items()
+                if isinstance(item, dict | list) and (names or key not in _DATA)
             )
         elif isinstance(found, list):
-            waiting += ((item, (*place, index)) for index, item in enumerate(found))
+            waiting += (
+                (item, (place, index))
+                for index, item in enumerate(found)
+                if isinstance(item, dict | list)
+            )
+
+
+def _path(place: _Place) -> list[str | int]:
+    """A place as keys from the top."""
+    keys: list[str | int] = []
+    while place is not None:
+        place, key = place
+        keys.append(key)
+    return keys[::-1]
 
 
 def _reference_problem(root: Mapping[str, Any], reference: object) -> str | None:

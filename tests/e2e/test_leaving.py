@@ -4,6 +4,8 @@ Where closing the call stops a provider's bill it is closed at once and what cam
 it runs to its end and is paid in full, as the provider bills it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from routing.catalog.load import load
@@ -14,17 +16,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.enable_socket, pytest.mark.ti
 
 #: Of the answer, and the time between two: some 1.5 s, if nobody closes the call.
 PIECES, GAP_MS = 30, 50
+OTHER_APIS = ("/responses", "/messages", "/completions")
+OTHER_PROVIDERS = ("anthropic", "google-ai-studio", "amazon-bedrock")
 CLOSES = {
     "openai", "azure", "anthropic", "cohere", "xai", "together", "fireworks", "deepinfra",
     "deepseek", "openrouter",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def slow_answers(sandbox):
-    sandbox.cluster.knobs(chunks=PIECES, gap_ms=GAP_MS)
-    yield
-    sandbox.cluster.knobs()
 
 
 def bodies(marker):
@@ -51,6 +48,27 @@ def leave(sandbox, path, row, marker):
     return response.headers["X-Generation-Id"]
 
 
+@pytest.fixture(scope="module")
+def left(sandbox):
+    """All of them at once: by path and provider, the marker and the generation that was left."""
+    asked = [("/chat/completions", row) for row in ROWS]
+    asked += [(path, row) for path in OTHER_APIS for row in ROWS if row.slug in OTHER_PROVIDERS]
+    sandbox.cluster.knobs(chunks=PIECES, gap_ms=GAP_MS)
+    try:
+        with ThreadPoolExecutor(len(asked)) as pool:
+            markers = [new_marker() for _ in asked]
+            calls = [
+                pool.submit(leave, sandbox, path, row, marker)
+                for (path, row), marker in zip(asked, markers, strict=True)
+            ]
+            return {
+                (path, row.name): (marker, call.result())
+                for (path, row), marker, call in zip(asked, markers, calls, strict=True)
+            }
+    finally:
+        sandbox.cluster.knobs()
+
+
 def check(sandbox, row, marker, generation_id):
     def ended():
         (call,) = sandbox.upstream(marker)
@@ -69,17 +87,15 @@ def check(sandbox, row, marker, generation_id):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_stream_of_every_provider(sandbox, row):
-    marker = new_marker()
-    check(sandbox, row, marker, leave(sandbox, "/chat/completions", row, marker))
+def test_a_stream_of_every_provider(sandbox, left, row):
+    check(sandbox, row, *left["/chat/completions", row.name])
 
 
-@pytest.mark.parametrize("path", ["/responses", "/messages", "/completions"])
-@pytest.mark.parametrize("slug", ["anthropic", "google-ai-studio", "amazon-bedrock"])
-def test_a_stream_of_every_inbound_api(sandbox, path, slug):
+@pytest.mark.parametrize("path", OTHER_APIS)
+@pytest.mark.parametrize("slug", OTHER_PROVIDERS)
+def test_a_stream_of_every_inbound_api(sandbox, left, path, slug):
     row = next(row for row in ROWS if row.slug == slug)
-    marker = new_marker()
-    check(sandbox, row, marker, leave(sandbox, path, row, marker))
+    check(sandbox, row, *left[path, row.name])
 
 
 def test_the_catalog_says_the_same_as_the_public_list():

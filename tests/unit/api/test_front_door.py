@@ -103,6 +103,9 @@ def test_the_same_key_with_another_body_is_a_conflict(site):
 
     error(site.ask({"max_tokens": 11}, headers={"Idempotency-Key": "k"}), 409)
 
+    beta = {"x-anthropic-beta": "interleaved-thinking-2025-05-14", "Idempotency-Key": "k"}
+    error(site.ask(headers=beta), 409)
+
 
 @pytest.mark.parametrize("key", ["x" * 256, "with space", "zażółć".encode().decode("latin-1")])
 def test_an_idempotency_key_has_a_form(site, key: str):

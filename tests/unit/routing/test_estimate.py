@@ -7,6 +7,8 @@ from routing.estimate import (
     FILE_TOKENS,
     IMAGE_TOKENS,
     TOOLS_TOKENS,
+    VIDEO_LINK_TOKENS,
+    VIDEO_TOKENS,
     image_count,
     prompt_tokens_max,
     tally,
@@ -80,5 +82,56 @@ def test_a_replayed_tool_call_counts_as_text():
     assert prompt_tokens_max(checked({"messages": messages})) > 500
 
 
+def test_so_do_refusals_drawn_pictures_and_names():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    message = {"role": "assistant", "content": "", "name": "9" * 200, "refusal": "9" * 500}
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "9" * 500}]}
+
+    assert prompt_tokens_max(checked({"messages": [message]})) > 700
+    assert prompt_tokens_max(checked({"messages": [refused]})) > 500
+    drawn = tally(checked({"messages": [message | {"images": [picture]}]}))
+    assert drawn.prompt_tokens_max > IMAGE_TOKENS + 700
+    assert drawn.modalities == {"text"}
+
+
+def test_what_is_passed_on_unread_counts_as_prompt():
+    empty = prompt_tokens_max(request(""))
+
+    assert prompt_tokens_max(request("", documents=["9" * 500])) > empty + 500
+    options = {"options": {"acme": {"functions": ["9" * 500]}}}
+    assert prompt_tokens_max(request("", provider=options)) > empty + 500
+    prediction = {"type": "content", "content": "9" * 500}
+    assert prompt_tokens_max(request("", prediction=prediction)) > empty + 500
+
+
 def test_a_prompt_is_counted_as_a_message_is():
     assert tally(checked({"prompt": "word " * 50})).text_tokens_rough == 50
+
+
+@pytest.mark.parametrize(
+    ("part", "least"),
+    [
+        pytest.param(
+            {"type": "video_url", "video_url": {"url": "https://youtu.be/x"}},
+            VIDEO_LINK_TOKENS,
+            id="nobody knows how long",
+        ),
+        pytest.param(
+            {"type": "video_url", "video_url": {"url": "data:video/mp4;base64," + "A" * 64}},
+            VIDEO_TOKENS,
+            id="a short video",
+        ),
+        pytest.param(
+            {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0xLjQK"}},
+            FILE_TOKENS,
+            id="pages may be packed small",
+        ),
+        pytest.param(
+            {"type": "file", "file": {"file_data": "data:text/plain;base64," + "A" * 400_000}},
+            300_000,
+            id="a text has no more tokens than bytes",
+        ),
+    ],
+)
+def test_media_are_held_for_at_their_longest(part: dict[str, Any], least: int):
+    assert prompt_tokens_max(request([part])) - prompt_tokens_max(request("")) >= least

@@ -427,6 +427,17 @@ def test_a_client_that_leaves_closes_the_call_and_pays_for_what_came(bench: Benc
     assert bench.charge.usage.completion_tokens == 1
 
 
+def test_a_picture_that_came_is_paid_for_like_text(bench: Bench):
+    drawn = orjson.dumps({"choices": [{"delta": {"images": [{"image_url": {"url": "data:,x"}}]}}]})
+    used = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 90}})
+    pieces = b"data: " + drawn + b"\n\ndata: " + used + b"\n\n"
+    bench.says(pieces, lambda: bench.runtime.held.tell(JOB, "cancel"), STOP, DONE)
+
+    bench.run("a")
+
+    assert (bench.charge.outcome, bench.charge.usage.completion_tokens) == ("cancelled", 90)
+
+
 def test_where_the_bill_runs_on_the_call_is_read_to_its_end(bench: Bench):
     bench.says(HELLO, lambda: bench.runtime.held.tell(JOB, "cancel"), STOP, USAGE, DONE)
 

@@ -2,10 +2,12 @@
 
 import socket
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import gevent
 import pytest
 
 from tests.unit.routing.test_addresses import DENIED
@@ -52,6 +54,10 @@ def serving(*answers: bytes, drip_s: float | None = None) -> Iterator[tuple[int,
             thread.join(5)
 
 
+def soon(seconds: float = 10) -> float:
+    return time.monotonic() + seconds
+
+
 def answer(
     body: bytes, content_type: str = "image/png", status: str = "200 OK", **more: str
 ) -> bytes:
@@ -66,9 +72,7 @@ def fetcher(port: int, host: str = "files.test", address: str = "127.0.0.1") -> 
 
 def test_a_picture_comes_back_as_a_data_url():
     with serving(answer(PNG)) as (port, asked):
-        found = fetcher(port).data_url(
-            f"http://files.test:{port}/a b.png?x=1".replace(" ", "%20"), "image"
-        )
+        found = fetcher(port).data_url(f"http://files.test:{port}/a%20b.png?x=1", "image", soon())
     assert b64decode(found.removeprefix("data:image/png;base64,")) == PNG
     assert asked[0].startswith(b"GET /a%20b.png?x=1 HTTP/1.1\r\nhost: files.test:")
     assert b"authorization" not in asked[0].lower()
@@ -83,14 +87,14 @@ def test_none_of_the_addresses_that_lead_inside_is_connected_to(address: str, mo
     monkeypatch.setattr(fetch.socket, "create_connection", connect)
     refused = Fetcher(resolve=lambda _host, _port: [address])
     with pytest.raises(FetchFailed, match="not on the public internet"):
-        refused.data_url("https://innocent.test/a.png", "image")
+        refused.data_url("https://innocent.test/a.png", "image", soon())
 
 
 def test_one_inner_address_among_public_ones_is_enough_to_refuse(monkeypatch):
     monkeypatch.setattr(fetch.socket, "create_connection", lambda *_: pytest.fail("connected"))
     both = Fetcher(resolve=lambda _host, _port: ["1.1.1.1", "10.0.0.1"])
     with pytest.raises(FetchFailed, match="not on the public internet"):
-        both.data_url("https://innocent.test/a.png", "image")
+        both.data_url("https://innocent.test/a.png", "image", soon())
 
 
 def test_a_name_that_changes_its_mind_is_called_at_the_address_that_was_checked(monkeypatch):
@@ -104,7 +108,7 @@ def test_a_name_that_changes_its_mind_is_called_at_the_address_that_was_checked(
     monkeypatch.setattr(fetch.socket, "create_connection", connect)
     rebinding = Fetcher(resolve=lambda _host, _port: next(answers))
     with pytest.raises(FetchFailed, match="cannot be reached"):
-        rebinding.data_url("https://rebinding.test/a.png", "image")
+        rebinding.data_url("https://rebinding.test/a.png", "image", soon())
     assert called == [("1.1.1.1", 443)]
 
 
@@ -120,7 +124,7 @@ def test_no_way_of_writing_this_machine_is_followed(url: str, monkeypatch):
     """Through the system's own resolver, which reads all of them."""
     monkeypatch.setattr(fetch.socket, "create_connection", lambda *_: pytest.fail("connected"))
     with pytest.raises(FetchFailed):
-        Fetcher().data_url(url, "image")
+        Fetcher().data_url(url, "image", soon())
 
 
 @pytest.mark.parametrize(
@@ -142,12 +146,12 @@ def test_no_way_of_writing_this_machine_is_followed(url: str, monkeypatch):
 )
 def test_what_is_no_plain_web_address_is_refused(url: str, says: str):
     with pytest.raises(FetchFailed, match=says):
-        Fetcher(resolve=lambda _host, _port: ["1.1.1.1"]).data_url(url, "image")
+        Fetcher(resolve=lambda _host, _port: ["1.1.1.1"]).data_url(url, "image", soon())
 
 
 def test_names_that_do_not_resolve_are_told():
     with pytest.raises(FetchFailed, match="cannot be resolved"):
-        Fetcher(resolve=lambda _host, _port: []).data_url("http://nobody.test/", "image")
+        Fetcher(resolve=lambda _host, _port: []).data_url("http://nobody.test/", "image", soon())
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temp", "308 Perm"])
@@ -161,7 +165,7 @@ def test_redirects_are_checked_like_first_calls(status: str, to: str):
             frozenset({f"files.test:{port}"}), lambda host, _port: [names.get(host, host)]
         )
         with pytest.raises(FetchFailed):
-            one.data_url(f"http://files.test:{port}/", "image")
+            one.data_url(f"http://files.test:{port}/", "image", soon())
     assert len(asked) == 1
 
 
@@ -169,7 +173,7 @@ def test_a_redirect_is_followed_a_few_times():
     with serving(answer(b"", status="302 Found", location="/next"), answer(PNG)) as (port, asked):
         assert (
             fetcher(port)
-            .data_url(f"http://files.test:{port}/", "image")
+            .data_url(f"http://files.test:{port}/", "image", soon())
             .startswith("data:image/png")
         )
     assert asked[1].startswith(b"GET /next ")
@@ -178,8 +182,8 @@ def test_a_redirect_is_followed_a_few_times():
 def test_but_not_for_ever():
     around = answer(b"", status="302 Found", location="/again")
     redirected = pytest.raises(FetchFailed, match="redirects more than 3")
-    with serving(*[around] * 5) as (port, asked), redirected:
-        fetcher(port).data_url(f"http://files.test:{port}/", "image")
+    with serving(*[around] * 4) as (port, asked), redirected:
+        fetcher(port).data_url(f"http://files.test:{port}/", "image", soon())
     assert len(asked) == 4
 
 
@@ -198,24 +202,42 @@ def test_but_not_for_ever():
 def test_what_comes_back_must_be_what_was_asked_for(given: bytes, says: str | None):
     with serving(given) as (port, _):
         if says is None:
-            assert fetcher(port).data_url(f"http://files.test:{port}/", "image")
+            assert fetcher(port).data_url(f"http://files.test:{port}/", "image", soon())
             return
         with pytest.raises(FetchFailed, match=says):
-            fetcher(port).data_url(f"http://files.test:{port}/", "image")
+            fetcher(port).data_url(f"http://files.test:{port}/", "image", soon())
 
 
 def test_size_is_bounded_while_it_is_read(monkeypatch):
     monkeypatch.setattr(fetch, "BYTES_MAX", {**BYTES_MAX, "image": 1024})
     too_large = pytest.raises(FetchFailed, match="larger than")
     with serving(answer(PNG + bytes(4096))) as (port, _), too_large:
-        fetcher(port).data_url(f"http://files.test:{port}/", "image")
+        fetcher(port).data_url(f"http://files.test:{port}/", "image", soon())
 
 
-def test_so_is_time_against_a_server_that_drips(monkeypatch):
-    monkeypatch.setattr(fetch, "TOTAL_S", 0.4)
+def test_so_is_time_against_a_server_that_drips():
     too_slow = pytest.raises(FetchFailed, match=r"too slow|no answer")
     with serving(answer(PNG), drip_s=0.05) as (port, _), too_slow:
-        fetcher(port).data_url(f"http://files.test:{port}/", "image")
+        fetcher(port).data_url(f"http://files.test:{port}/", "image", soon(0.4))
+
+
+def test_and_against_one_that_never_ends_its_handshake(monkeypatch):
+    monkeypatch.setattr(fetch.socket, "create_connection", lambda *_: gevent.sleep(10))
+    with pytest.raises(FetchFailed, match="cannot be reached"):
+        Fetcher(resolve=lambda _host, _port: ["1.1.1.1"]).data_url(
+            "https://a.test/", "image", soon(0.1)
+        )
+
+
+def test_a_connection_that_breaks_is_closed(monkeypatch):
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    monkeypatch.setattr(fetch.socket, "create_connection", lambda *_: ours)
+    with pytest.raises(FetchFailed, match="cannot be reached"):
+        Fetcher(resolve=lambda _host, _port: ["1.1.1.1"]).data_url(
+            "http://a.test/", "image", soon()
+        )
+    assert ours.fileno() == -1
 
 
 def test_the_operators_list():

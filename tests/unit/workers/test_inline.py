@@ -6,6 +6,7 @@ import pytest
 from routing.catalog.shapes import Endpoint
 from routing.errors import UpstreamRejected
 from routing.wire.chat import ChatRequest
+from workers import inline
 from workers.fetch import Fetcher, FetchFailed, MediaKind
 from workers.inline import URLS_MAX, Inliner
 
@@ -19,7 +20,7 @@ class Files(Fetcher):
         super().__init__()
         self.asked: list[tuple[str, MediaKind]] = []
 
-    def data_url(self, url: str, kind: MediaKind) -> str:
+    def data_url(self, url: str, kind: MediaKind, until_s: float) -> str:
         self.asked.append((url, kind))
         if "broken" in url:
             raise FetchFailed("its server answered 404")
@@ -114,3 +115,12 @@ def test_an_error_repeats_no_secret_of_a_url(endpoint: Make):
         Inliner(Files()).inlined(asked, taking(endpoint, "image"))
     assert "secret" not in caught.value.message
     assert "https://a.test/broken.png" in caught.value.message
+
+
+def test_fetching_ends_as_soon_as_there_is_too_much(endpoint: Make, monkeypatch):
+    monkeypatch.setattr(inline, "TOTAL_CHARS_MAX", 60)
+    files = Files()
+    many = [image(f"https://a.test/{number}.png") for number in range(20)]
+    with pytest.raises(UpstreamRejected, match="larger than"):
+        Inliner(files).inlined(request(*many), taking(endpoint, "image"))
+    assert len(files.asked) < 10

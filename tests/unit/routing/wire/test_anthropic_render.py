@@ -453,7 +453,6 @@ def test_sound_is_told_by_its_transcript():
         (Finish(0, "tool_calls", "tool_use"), "tool_use"),
         (Finish(0, "content_filter", "SAFETY"), "refusal"),
         (Finish(0, "stop", "pause_turn"), "pause_turn"),
-        (Finish(0, "error", "error"), None),
         (Finish(0, None, None), None),
     ],
 )
@@ -462,6 +461,14 @@ def test_stop_reasons(finish: Finish, reason: str | None):
     told = plain({"content": "x"}, finish)
     assert told["stop_reason"] == reason
     assert (told["stop_details"] is not None) == (reason == "refusal")
+
+
+def test_a_stream_that_ends_with_an_error_of_the_providers_is_no_success():
+    raw = streamed(Delta(content="x"), finish=Finish(0, "error", "MALFORMED_FUNCTION_CALL"))
+
+    assert b"event: message_stop" not in raw
+    with pytest.raises(anthropic.APIStatusError, match="Provider returned error"):
+        read(raw)
 
 
 @pytest.mark.parametrize(("stops", "met"), [(["END"], "END"), (["END", "FIN"], None)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from routing.errors import BadRequest
 from routing.wire.chat import ChatRequest, parse_chat
-from routing.wire.responses_request import parse_responses
+from routing.wire.responses_request import ECHO_MAX_BYTES, parse_responses
 
 PNG = "data:image/png;base64,AA=="
 CALL = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
@@ -626,3 +626,15 @@ def test_what_is_valid_here_is_valid_in_chat(items: list[Any]):
 def test_anything_else_is_a_bad_request(fields: dict[str, Any]):
     with suppress(BadRequest):
         parse_responses(orjson.dumps({"model": "a/m", "input": "x", **fields}))
+
+
+def test_long_instructions_are_not_repeated_in_every_event():
+    """They would be in a stream three times, at megabytes each."""
+    long = "x" * (ECHO_MAX_BYTES + 1)
+
+    request = parsed(instructions=long, temperature=0.5)
+
+    assert request.responses_echo == {"temperature": 0.5}
+    assert request.messages is not None
+    assert request.messages[0].content == long
+    assert parsed(instructions="short").responses_echo == {"instructions": "short"}

@@ -55,3 +55,12 @@ def test_a_bomb_costs_little():
     before = time.process_time()
     assert schema_problem(bomb) is None
     assert time.process_time() - before < 1  # a bound on the algorithm, not on the machine
+
+
+def test_many_references_in_a_deep_place_cost_little():
+    schema: dict = {"allOf": [{"$ref": "#"}] * 30_000}
+    for _ in range(235):
+        schema = {"not": schema}
+    before = time.process_time()
+    assert schema_problem(schema) is None
+    assert time.process_time() - before < 1  # it was quadratic: 1.5 s then, 0.1 s now
