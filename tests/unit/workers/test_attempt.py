@@ -19,9 +19,9 @@ from routing.settings import Settings
 from routing.store import redis_keys as keys
 from routing.store.health import Health
 from routing.store.jobs import Jobs
-from routing.wire.chat import parse_chat
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Caller, Charge, JobSpec, PlanEntry
+from routing.wire.request import request_from_json
 from tests.fixtures.desk import ACCOUNT, Desk
 from tests.fixtures.redis import FakeTime, Store
 from workers import attempt
@@ -144,11 +144,10 @@ class Bench:
             "completion_tokens_max": 100,
             "hold_nano": 10,
         }
-        request = parse_chat(
-            orjson.dumps(
-                {"model": "a/m", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
-            )
-        )
+        asked = {"model": "a/m", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
+        if changes.get("api") == "embeddings":
+            asked = {"model": "a/m", "input": ["one", "two"]}
+        request = request_from_json(changes.get("api", "chat"), orjson.dumps(asked))
         self.desk.grant()
         self.desk.admit(JOB, spec=JobSpec(**(known | changes)).to_json(), request=request.to_json())
         return self.ring()
@@ -501,3 +500,32 @@ def test_the_hold_stays_until_billing_gives_it_back(bench: Bench):
     bench.run("a")
 
     assert bench.desk.budgets.held_nano(ACCOUNT) == 10
+
+
+VECTORS = (
+    b'{"data":[{"index":0,"embedding":[0.5,1]},{"index":1,"embedding":[1,0.5]}],'
+    b'"usage":{"prompt_tokens":2,"total_tokens":2}}'
+)
+JSON = {"content-type": "application/json"}
+
+
+def test_vectors_come_back_in_the_order_of_their_inputs(bench: Bench):
+    bench.says(VECTORS, headers=JSON)
+
+    (frame,) = bench.run("a", stream=False, api="embeddings")
+
+    told = orjson.loads(frame.payload)
+    assert [item["embedding"] for item in told["data"]] == [[0.5, 1], [1, 0.5]]
+    assert bench.charge.outcome == "done"
+    assert not bench.charge.insured
+    assert bench.charge.usage.prompt_tokens == 2
+
+
+def test_a_vector_too_few_is_a_failure_and_nobody_pays(bench: Bench):
+    bench.says(b'{"data":[{"index":0,"embedding":[0.5]}],"usage":{}}', headers=JSON)
+
+    (frame,) = bench.run("a", stream=False, api="embeddings", allow_fallbacks=False)
+
+    assert frame.status == 502
+    assert "1 vectors for 2 inputs" in frame.payload.decode()
+    assert bench.charge.outcome == "failed"
