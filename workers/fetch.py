@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 import certifi
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 from gevent.threadpool import ThreadPool
 
@@ -35,6 +36,8 @@ CONNECT_S = 5.0
 RESOLVE_S = 5.0
 #: All fetches of a request, redirects included: a slow drip is an attack or a broken server.
 TOTAL_S = 30.0
+#: Fetches of one process at the same time: each holds up to four copies of what it reads.
+FETCHES_MAX = 32
 #: Names looked up at the same time. Apart from gevent's own threads: a name server that says
 #: nothing must not keep the worker from its providers.
 RESOLVERS = 4
@@ -116,6 +119,7 @@ class Fetcher:
     ) -> None:
         self._allowed = allowed
         self._resolve = resolve or _resolve
+        self._slots = BoundedSemaphore(FETCHES_MAX)
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
     def data_url(self, url: str, kind: MediaKind, until_s: float) -> str:
@@ -130,6 +134,14 @@ class Fetcher:
             FetchFailed: not allowed, not there, too large, too slow, or of another type.
         """
         target = Target.of(url)
+        if not self._slots.acquire(timeout=max(0.0, until_s - time.monotonic())):
+            raise FetchFailed("too many others are being fetched; try again")
+        try:
+            return self._followed(target, kind, until_s)
+        finally:
+            self._slots.release()
+
+    def _followed(self, target: Target, kind: MediaKind, until_s: float) -> str:
         for _ in range(REDIRECTS_MAX + 1):
             exchange = self._get(target, until_s)
             try:

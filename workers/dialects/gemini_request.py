@@ -190,5 +190,9 @@ def _thinking(request: ChatRequest, endpoint: Endpoint) -> Json:
     least, most = next(
         (least, most) for word, least, most in _BUDGETS if word in endpoint.upstream_id
     )
-    limit = min(request.completion_limit or most, most)
-    return found | {"thinkingBudget": budget(asked, limit, most, floor=least)}
+    longest = request.completion_limit
+    wanted = budget(asked, min(longest or most, most), most, floor=least)
+    if asked.max_tokens is not None and longest is not None and wanted >= longest:
+        # Thoughts are a part of the answer's length here: nothing would be left for the answer.
+        raise cannot("max_tokens", f"must be more than the {wanted} tokens for reasoning")
+    return found | {"thinkingBudget": wanted}

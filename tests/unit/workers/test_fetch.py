@@ -240,6 +240,21 @@ def test_a_connection_that_breaks_is_closed(monkeypatch):
     assert ours.fileno() == -1
 
 
+def test_only_so_many_are_under_way_at_once(monkeypatch):
+    monkeypatch.setattr(fetch, "FETCHES_MAX", 1)
+
+    def resolve(host: str, _port: int) -> list[str]:
+        if host == "first.test":  # while the first is under way
+            one.data_url("http://second.test/", "image", soon(0.05))
+        return []
+
+    one = Fetcher(resolve=resolve)
+    with pytest.raises(FetchFailed, match="too many others"):
+        one.data_url("http://first.test/", "image", soon())
+    with pytest.raises(FetchFailed, match="cannot be resolved"):
+        one.data_url("http://second.test/", "image", soon())
+
+
 def test_the_operators_list():
     assert allow_list(" a.test:80 ,B.test:8080,") == {"a.test:80", "b.test:8080"}
     assert allow_list("") == frozenset()

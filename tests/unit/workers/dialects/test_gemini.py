@@ -592,6 +592,14 @@ def test_how_much_to_think(place, model: str, fields: dict[str, Any], expected: 
     assert thoughts(place(model), **fields) == expected
 
 
+def test_a_budget_leaves_room_for_the_answer(place):
+    """Thoughts are a part of the answer's length at Google."""
+    with pytest.raises(UpstreamRejected, match="max_tokens: must be more than the 2000 tokens"):
+        sent(place("gemini-2.5-pro"), reasoning={"max_tokens": 2_000}, max_tokens=2_000)
+    told = thoughts(place("gemini-2.5-pro"), reasoning={"max_tokens": 99_999}, max_tokens=60_000)
+    assert told["thinkingBudget"] == 32_768
+
+
 def test_thinking_as_the_endpoint_allows(place):
     pro = place("gemini-3-pro-preview", efforts=("low", "high"))
     loud = place("gemini-3-pro-preview", efforts=("low", "xhigh"))
