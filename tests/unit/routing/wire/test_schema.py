@@ -1,4 +1,4 @@
-import time
+import tracemalloc
 
 import pytest
 
@@ -48,19 +48,22 @@ def test_a_fault_is_told_with_its_place(schema: dict, says: str):
     assert says in (schema_problem(schema) or "")
 
 
-def test_a_bomb_costs_little():
-    """Each level names the next twice: 2^40 when followed, 40 when read."""
+def test_a_bomb_is_read_and_not_followed():
+    """Each level names the next twice: 2^40 when followed, which nobody would see the end of."""
     levels = {f"l{n}": {"allOf": [{"$ref": f"#/$defs/l{n + 1}"}] * 2} for n in range(40)}
     bomb = {"$ref": "#/$defs/l0", "$defs": {**levels, "l40": {"type": "string"}}}
-    before = time.process_time()
     assert schema_problem(bomb) is None
-    assert time.process_time() - before < 1  # a bound on the algorithm, not on the machine
 
 
-def test_many_references_in_a_deep_place_cost_little():
+def test_many_references_in_a_deep_place_take_little_memory():
+    """A path of its own for each would be half a gigabyte."""
     schema: dict = {"allOf": [{"$ref": "#"}] * 30_000}
     for _ in range(235):
         schema = {"not": schema}
-    before = time.process_time()
-    assert schema_problem(schema) is None
-    assert time.process_time() - before < 1  # it was quadratic: 1.5 s then, 0.1 s now
+    tracemalloc.start()
+    try:
+        assert schema_problem(schema) is None
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 100 * 2**20
