@@ -12,9 +12,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 #: Longest text of a credential; a service account is some 2,500 characters.
 TEXT_MAX = 65_536
@@ -228,6 +225,11 @@ def _azure_url_problems(url: str) -> Iterator[str]:
 
 
 def _private_key(text: str) -> str:
+    # Here and not above: 7 MB in each of many processes, for keys that few have.
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     fix = 'paste the JSON file as Google made it, with its line ends as "\\n"'
     if not text.strip().startswith("-----BEGIN"):
         raise KeyProblem("private_key", f"must be a PEM key; {fix}")

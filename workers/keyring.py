@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TypeVar
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from typing import TYPE_CHECKING, TypeVar
 
 from routing.catalog.shapes import Endpoint, Provider
 from routing.clock import Clock
@@ -25,7 +22,9 @@ from routing.credentials import (
     service_account,
 )
 from routing.errors import UpstreamDenied
-from workers.google_tokens import GoogleTokens
+
+if TYPE_CHECKING:
+    from workers.google_tokens import GoogleTokens
 
 #: What simulated providers are shown: they check that a credential is sent, and see no real one.
 SIMULATOR_KEY = "simulator"
@@ -44,7 +43,7 @@ class Keyring:
 
     def __init__(self, secrets: Mapping[str, str], clock: Clock | None = None) -> None:
         self._secrets = secrets
-        self._tokens = GoogleTokens(clock)
+        self._clock = clock
         # What an operator's key says does not change while the process runs.
         self._parsed: dict[tuple[str, object], object] = {}
         self._lock = threading.Lock()
@@ -60,18 +59,25 @@ class Keyring:
         if provider.simulated:
             return self._simulated(endpoint)
         if endpoint.dialect in _GOOGLE:
-            return self._tokens.token(self._read(provider, service_account))
+            return self._tokens().token(self._read(provider, service_account))
         if endpoint.dialect == "azure":
             return _deployment(endpoint, self._read(provider, azure_keys))
         if endpoint.dialect == "bedrock":
             return self._read(provider, aws_credential)
         return ApiKey(self._secrets.get(provider.key_variable, ""))
 
+    @cache  # noqa: B019 - there is one keyring in a process
+    def _tokens(self) -> GoogleTokens:
+        # Loaded with the first call to Google: 17 MB in each of many processes.
+        from workers.google_tokens import GoogleTokens  # noqa: PLC0415
+
+        return GoogleTokens(self._clock)
+
     def _simulated(self, endpoint: Endpoint) -> Credential:
         if endpoint.dialect == "bedrock":
             return _SIMULATED_AWS
         if endpoint.dialect in _GOOGLE:
-            return self._tokens.token(_simulated_account(token_address(endpoint.provider)))
+            return self._tokens().token(_simulated_account(token_address(endpoint.provider)))
         return ApiKey(SIMULATOR_KEY)
 
     def _read(self, provider: Provider, parse: Callable[[str], Parsed]) -> Parsed:
@@ -126,6 +132,9 @@ def _simulated_account(token_uri: str) -> ServiceAccount:
 
 @cache
 def _made_key() -> str:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as GoogleTokens
+    from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415 - as GoogleTokens
+
     key = rsa.generate_private_key(public_exponent=_RSA_EXPONENT, key_size=_RSA_BITS)
     return key.private_bytes(
         serialization.Encoding.PEM,

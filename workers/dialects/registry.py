@@ -1,41 +1,43 @@
-"""Which translator a catalog entry's `dialect` names."""
+"""Which translator a catalog entry's `dialect` names.
+
+Each is loaded when it is first called: a worker for one provider carries no other's libraries.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, cast
 
 from routing.errors import UpstreamRejected
 from routing.wire.job import Api
 from workers.dialects import Dialect
-from workers.dialects.anthropic import AnthropicDialect, VertexAnthropicDialect
-from workers.dialects.azure import AzureDialect, AzureEmbeddings
-from workers.dialects.bedrock import BedrockDialect
-from workers.dialects.cohere import CohereDialect
-from workers.dialects.cohere_embeddings import CohereEmbeddings
-from workers.dialects.gemini import GeminiDialect, VertexDialect
-from workers.dialects.gemini_embeddings import GeminiEmbeddings, VertexEmbeddings
-from workers.dialects.openai import OpenAIDialect
-from workers.dialects.openai_embeddings import OpenAIEmbeddings
-from workers.dialects.responses import ResponsesDialect
 
-_CHAT: dict[str, Dialect[Any]] = {
-    "openai": OpenAIDialect(),
-    "openai-responses": ResponsesDialect(),
-    "azure": AzureDialect(),
-    "gemini": GeminiDialect(),
-    "vertex": VertexDialect(),
-    "anthropic": AnthropicDialect(),
-    "vertex-anthropic": VertexAnthropicDialect(),
-    "bedrock": BedrockDialect(),
-    "cohere": CohereDialect(),
-}
-_EMBEDDINGS: dict[str, Dialect[Any]] = {
-    "openai": OpenAIEmbeddings(),
-    "azure": AzureEmbeddings(),
-    "gemini": GeminiEmbeddings(),
-    "vertex": VertexEmbeddings(),
-    "cohere": CohereEmbeddings(),
-}
+#: Module in this package and class, by the catalog's name.
+CHAT: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "openai": ("openai", "OpenAIDialect"),
+        "openai-responses": ("responses", "ResponsesDialect"),
+        "azure": ("azure", "AzureDialect"),
+        "gemini": ("gemini", "GeminiDialect"),
+        "vertex": ("gemini", "VertexDialect"),
+        "anthropic": ("anthropic", "AnthropicDialect"),
+        "vertex-anthropic": ("anthropic", "VertexAnthropicDialect"),
+        "bedrock": ("bedrock", "BedrockDialect"),
+        "cohere": ("cohere", "CohereDialect"),
+    }
+)
+EMBEDDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "openai": ("openai_embeddings", "OpenAIEmbeddings"),
+        "azure": ("azure", "AzureEmbeddings"),
+        "gemini": ("gemini_embeddings", "GeminiEmbeddings"),
+        "vertex": ("gemini_embeddings", "VertexEmbeddings"),
+        "cohere": ("cohere_embeddings", "CohereEmbeddings"),
+    }
+)
 
 
 def dialect(name: str, api: Api) -> Dialect[Any]:
@@ -44,7 +46,13 @@ def dialect(name: str, api: Api) -> Dialect[Any]:
     Raises:
         UpstreamRejected: this wire format has no such operation.
     """
-    found = (_EMBEDDINGS if api == "embeddings" else _CHAT).get(name)
+    found = (EMBEDDINGS if api == "embeddings" else CHAT).get(name)
     if found is None:
         raise UpstreamRejected(f"This provider has no {api} operation")
-    return found
+    return _loaded(*found)
+
+
+@cache
+def _loaded(module: str, name: str) -> Dialect[Any]:
+    found = getattr(import_module(f"workers.dialects.{module}"), name)
+    return cast("Dialect[Any]", found())
