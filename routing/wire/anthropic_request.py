@@ -149,7 +149,7 @@ class MessagesRequest(Wire):
     model: _Model
     messages: Annotated[
         tuple[Turn, ...],
-        Field(strict=False, min_length=1, max_length=MESSAGES_MAX, fail_fast=True),
+        Field(strict=False, max_length=MESSAGES_MAX, fail_fast=True),
     ]
     system: Texts | None = None
     max_tokens: Annotated[int, Field(ge=1, le=TOKENS_MAX)] | None = None
@@ -222,6 +222,8 @@ def parse_count_tokens(body: bytes) -> ChatRequest:
 
 def _conflicts(request: MessagesRequest) -> Iterator[tuple[str, str]]:
     """Rules between fields; the first one broken is told."""
+    if not request.messages:
+        yield "messages", "must have 1 or more items"
     for index, fallback in enumerate(request.fallbacks or ()):
         for name in fallback.model_extra or ():
             yield (

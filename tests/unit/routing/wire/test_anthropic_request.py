@@ -740,3 +740,15 @@ def test_counting_tokens():
 )
 def test_media_count_too(block: dict[str, Any], least: int):
     assert count_answer(parse_count_tokens(body(messages=[user(block)]))) >= least
+
+
+def test_one_fault_is_told_as_one():
+    """Reading stops at the first bad message; that none was read is no fault of the caller's."""
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "!"}}
+    body = {"model": "a/m", "messages": [{"role": "user", "content": [image]}]}
+
+    with pytest.raises(BadRequest) as caught:
+        parse_messages(orjson.dumps(body))
+
+    assert ";" not in caught.value.message
+    assert caught.value.message.startswith("messages[0].content[0].source.data: must be base64")
