@@ -90,7 +90,7 @@ def test_a_failure_that_comes_after_the_comment_is_in_band(site):
         (box,) = site.door.boxes.values()
         box.put(Frame(box.job_id, 1, 1, Kind.ERROR, 502, orjson.dumps(ERROR.body())))
 
-    gevent.spawn_later(0.5, late)
+    gevent.spawn_later(2, late)
 
     response = streamed(site)
 
