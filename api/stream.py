@@ -315,10 +315,8 @@ def _failure(frame: Frame) -> Failure:
 
 
 def _error(frame: Frame, api: Api) -> Response:
-    payload = frame.payload
-    if api == "messages":
-        payload = orjson.dumps(shaped(api, frame.status, orjson.loads(payload), frame.job_id))
-    response = Response(payload, status=frame.status, mimetype="application/json")
+    body = shaped(api, frame.status, orjson.loads(frame.payload), frame.job_id)
+    response = Response(orjson.dumps(body), status=frame.status, mimetype="application/json")
     if frame.retry_after_s:
         response.headers["Retry-After"] = str(frame.retry_after_s)
     return response

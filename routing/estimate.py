@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import orjson
 
 from routing.wire.chat import ChatRequest
-from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest
+from routing.wire.embeddings import EmbeddingContent, EmbeddingsRequest, inputs_of
 from routing.wire.messages import (
     AudioPart,
     FilePart,
@@ -152,7 +152,7 @@ def tally_inputs(request: EmbeddingsRequest) -> Tally:
     texts: list[str] = []
     media: list[tuple[str, int]] = []
     numbers: list[tuple[int, ...]] = []
-    for one in _inputs(request):
+    for one in inputs_of(request):
         match one:
             case str():
                 texts.append(one)
@@ -173,17 +173,6 @@ def tally_inputs(request: EmbeddingsRequest) -> Tally:
         images=sum(kind == "image" for kind, _ in media),
         modalities=_TEXT_ONLY.union(kind for kind, _ in media) if media else _TEXT_ONLY,
     )
-
-
-def _inputs(
-    request: EmbeddingsRequest,
-) -> tuple[str | EmbeddingContent | tuple[int, ...], ...]:
-    """One entry per vector: a bare list of numbers is one input."""
-    given = request.input
-    if isinstance(given, str):
-        return (given,)
-    numbers = tuple(one for one in given if isinstance(one, int))
-    return (numbers,) if numbers else tuple(one for one in given if not isinstance(one, int))
 
 
 def spoken_text(request: ChatRequest) -> str:

@@ -131,6 +131,32 @@ def usage_from(  # noqa: PLR0913 - the counts of one bill
     )
 
 
+def usage_beside_caches(
+    *,
+    plain: object,
+    read: object,
+    written: object,
+    written_1h: object = 0,
+    completion: object,
+    reasoning: object = 0,
+) -> Usage | None:
+    """The same for providers that count cached tokens beside the prompt's others, not among them.
+
+    None for unbelievable totals.
+    """
+    others, cached, kept = count(plain), count(read) or 0, count(written) or 0
+    if others is None:
+        return None
+    return usage_from(
+        prompt=others + cached + kept,
+        completion=completion,
+        cached=cached,
+        cache_write=kept,
+        cache_write_1h=written_1h,
+        reasoning=reasoning,
+    )
+
+
 def bounded(usage: Usage, prompt_max: int, completion_max: int) -> Usage:
     """A usage that can be: clamped to what the request could have used, and flagged if it was not.
 

@@ -14,7 +14,7 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
 from routing.errors import AnswerLost, UpstreamDown, UpstreamError
 from routing.usage import Usage
-from routing.wire.embeddings import EmbeddingsRequest, input_count
+from routing.wire.embeddings import EmbeddingsRequest, inputs_of
 from routing.wire.events import EXTRAS, Answer, Broken, Choice, Delta, End, Event, Finish, Used
 from routing.wire.job import Api
 from routing.wire.render import Renderer
@@ -146,7 +146,7 @@ class Call:
         """One for each input, or the client could not tell which is whose."""
         if not isinstance(self.request, EmbeddingsRequest):
             return
-        asked, found = input_count(self.request), len(answer.vectors)
+        asked, found = len(inputs_of(self.request)), len(answer.vectors)
         if asked != found:
             raise UpstreamDown(f"Provider sent {found} vectors for {asked} inputs")
 

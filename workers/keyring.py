@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from routing.catalog.shapes import Endpoint, Provider
@@ -59,14 +59,14 @@ class Keyring:
         if provider.simulated:
             return self._simulated(endpoint)
         if endpoint.dialect in _GOOGLE:
-            return self._tokens().token(self._read(provider, service_account))
+            return self._tokens.token(self._read(provider, service_account))
         if endpoint.dialect == "azure":
             return _deployment(endpoint, self._read(provider, azure_keys))
         if endpoint.dialect == "bedrock":
             return self._read(provider, aws_credential)
         return ApiKey(self._secrets.get(provider.key_variable, ""))
 
-    @cache  # noqa: B019 - there is one keyring in a process
+    @cached_property
     def _tokens(self) -> GoogleTokens:
         # Loaded with the first call to Google: 17 MB in each of many processes.
         from workers.google_tokens import GoogleTokens  # noqa: PLC0415
@@ -77,7 +77,7 @@ class Keyring:
         if endpoint.dialect == "bedrock":
             return _SIMULATED_AWS
         if endpoint.dialect in _GOOGLE:
-            return self._tokens().token(_simulated_account(token_address(endpoint.provider)))
+            return self._tokens.token(_simulated_account(token_address(endpoint.provider)))
         return ApiKey(SIMULATOR_KEY)
 
     def _read(self, provider: Provider, parse: Callable[[str], Parsed]) -> Parsed:

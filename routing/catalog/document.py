@@ -378,7 +378,6 @@ class ProviderDocument(_Document):
         return Provider(
             slug=self.slug,
             name=self.name,
-            dialect=self.dialect,
             base_url=base_url,
             key_variable=self.key_variable,
             pool=self.pool or self.slug,

@@ -111,7 +111,6 @@ class Provider:
     Attributes:
         slug: stable id, as in `provider.order`.
         name: display name, as in the response's `provider`.
-        dialect: which module of `workers/dialects` speaks to it.
         base_url: already the simulator's where `simulated`.
         key_variable: environment variable with the operator's key; "" for none (a local vLLM).
         pool: worker pool whose queue serves it.
@@ -124,7 +123,6 @@ class Provider:
 
     slug: str
     name: str
-    dialect: str
     base_url: str
     key_variable: str
     pool: str
@@ -187,7 +185,7 @@ class Endpoint:
     Attributes:
         id: `<tag>:<model id>`, unique; the key of breaker, health and attempts.
         tag: provider slug, maybe with variant or region (`deepinfra/turbo`).
-        dialect: its own where it differs from the provider's (Claude on Vertex AI).
+        dialect: which translator of `workers/dialects` speaks to it.
         upstream_id: the provider's own name of the model.
         region: where it runs, for providers with regional addresses; "" for none.
         context_length: prompt plus completion, tokens.

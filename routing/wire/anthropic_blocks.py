@@ -5,7 +5,7 @@ Each role has its own set of blocks, so a block in the wrong place is refused by
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 
@@ -20,6 +20,7 @@ from routing.wire.messages import (
 )
 from routing.wire.validate import TAG, Wire
 
+_LEFT_OUT = f"{TAG}left_out"
 #: Results of one web search, replayed.
 SEARCH_RESULTS_MAX = 100
 
@@ -63,14 +64,22 @@ def _no_server_tool(kind: str) -> str:
     )
 
 
-def _by_type(wrong: str, *kinds: str) -> Discriminator:
-    """Chooses a shape by its type; the tags are ours and stay out of the paths of errors."""
+def _by_type(wrong: str, *kinds: str, left_out: tuple[str, ...] = ()) -> Discriminator:
+    """Chooses a shape by its type; the tags are ours and stay out of the paths of errors.
+
+    Args:
+        wrong: how an error begins.
+        kinds: types with a shape each.
+        left_out: types that share one.
+    """
 
     def tag(value: Any) -> str | None:
         kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-        return f"{TAG}{kind}" if isinstance(kind, str) and kind in kinds else None
+        if not isinstance(kind, str):
+            return None
+        return _LEFT_OUT if kind in left_out else f"{TAG}{kind}" if kind in kinds else None
 
-    names = ", ".join(f"'{kind}'" for kind in kinds)
+    names = ", ".join(f"'{kind}'" for kind in (*kinds, *left_out))
     return Discriminator(
         tag, custom_error_type="type", custom_error_message=f"{wrong} whose type is one of {names}"
     )
@@ -314,22 +323,25 @@ class CompactionBlock(Wire):
     content: str | None = None
 
 
+_LeftOut = Literal[
+    "server_tool_use",
+    "web_fetch_tool_result",
+    "code_execution_tool_result",
+    "bash_code_execution_tool_result",
+    "text_editor_code_execution_tool_result",
+    "tool_search_tool_result",
+    "mcp_tool_use",
+    "mcp_tool_result",
+    "advisor_tool_result",
+    "openrouter_shell_tool_result",
+    "openrouter_bash_tool_result",
+]
+
+
 class LeftOutBlock(Wire):
     """What a server's own tool was asked or did: no other provider can read it."""
 
-    type: Literal[
-        "server_tool_use",
-        "web_fetch_tool_result",
-        "code_execution_tool_result",
-        "bash_code_execution_tool_result",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "mcp_tool_use",
-        "mcp_tool_result",
-        "advisor_tool_result",
-        "openrouter_shell_tool_result",
-        "openrouter_bash_tool_result",
-    ]
+    type: _LeftOut
 
 
 UserBlock = Annotated[
@@ -349,17 +361,7 @@ AssistantBlock = Annotated[
     | Annotated[ToolUseBlock, Tag(f"{TAG}tool_use")]
     | Annotated[WebSearchResultBlock, Tag(f"{TAG}web_search_tool_result")]
     | Annotated[CompactionBlock, Tag(f"{TAG}compaction")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}server_tool_use")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}web_fetch_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}code_execution_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}bash_code_execution_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}text_editor_code_execution_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}tool_search_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}mcp_tool_use")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}mcp_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}advisor_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}openrouter_shell_tool_result")]
-    | Annotated[LeftOutBlock, Tag(f"{TAG}openrouter_bash_tool_result")],
+    | Annotated[LeftOutBlock, Tag(_LEFT_OUT)],
     _by_type(
         "must be a block of an assistant",
         "text",
@@ -368,17 +370,7 @@ AssistantBlock = Annotated[
         "tool_use",
         "web_search_tool_result",
         "compaction",
-        "server_tool_use",
-        "web_fetch_tool_result",
-        "code_execution_tool_result",
-        "bash_code_execution_tool_result",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "mcp_tool_use",
-        "mcp_tool_result",
-        "advisor_tool_result",
-        "openrouter_shell_tool_result",
-        "openrouter_bash_tool_result",
+        left_out=get_args(_LeftOut),
     ),
 ]
 #: A system prompt, or a system message between the others.
@@ -444,7 +436,7 @@ Turn = Annotated[
 
 
 class CustomTool(Wire):
-    """A tool the caller runs. 64 characters of name are what every provider takes."""
+    """A tool the caller runs."""
 
     type: Literal["custom"] | None = None
     name: Annotated[str, Field(min_length=1, max_length=TOOL_NAME_MAX)]

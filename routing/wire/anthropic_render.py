@@ -19,6 +19,7 @@ from routing.wire.chat import ChatRequest
 from routing.wire.envelope import shaped
 from routing.wire.events import Answer, Choice, Delta, Finish, FinishReason
 from routing.wire.request import InferenceRequest
+from routing.wire.thoughts import UNKNOWN, continues, readable, text_field
 
 #: Where arguments go that are no JSON object: a block's input must be one.
 INVALID_ARGUMENTS = "INVALID_JSON"
@@ -274,10 +275,10 @@ class _Blocks:
 
     def _think(self, fragment: Mapping[str, Any]) -> bytes:
         events = b""
-        if self._thought is None or not thoughts.continues(self._thought, fragment):
+        if self._thought is None or not continues(self._thought, fragment):
             events = self._leave()
             self._thought = {}
-            if thoughts.text_field(fragment) is not None:
+            if text_field(fragment) is not None:
                 self._thought_at, start = self._open(
                     {"type": "thinking", "thinking": "", "signature": ""}
                 )
@@ -289,17 +290,17 @@ class _Blocks:
 
     def _remember(self, item: dict[str, Any], fragment: Mapping[str, Any]) -> str:
         """Add a fragment to its item; its text is kept aside, and given back."""
-        text_field = thoughts.text_field(fragment)
+        field = text_field(fragment)
         for name, value in fragment.items():
-            if name != text_field and (value is not None or name not in item):
+            if name != field and (value is not None or name not in item):
                 item[name] = value
-        if text_field is None or text_field not in fragment:
+        if field is None or field not in fragment:
             return ""
-        text = thoughts.readable(fragment)
+        text = readable(fragment)
         if text and self._hidden:
             self._thought_texts.append(text)
         # The client has the text itself; here it only matters whether there was any.
-        item[text_field] = item.get(text_field) or fragment[text_field]
+        item[field] = item.get(field) or fragment[field]
         return text
 
     def _leave(self) -> bytes:
@@ -318,9 +319,9 @@ class _Blocks:
         if at is None:
             at, start = self._open(thoughts.block(item, hidden=self._hidden))
             return start + _stop(at)
-        text_field = thoughts.text_field(item)
-        if texts and text_field is not None:
-            item[text_field] = "".join(texts)
+        field = text_field(item)
+        if texts and field is not None:
+            item[field] = "".join(texts)
         signed = thoughts.signature(item, hidden=self._hidden)
         return _delta(at, {"type": "signature_delta", "signature": signed}) + _stop(at)
 
@@ -449,8 +450,8 @@ def _thoughts(reasoning: object, details: object) -> list[Mapping[str, Any]]:
     """The reasoning details of a message or a delta; bare text becomes one of its own."""
     items: list[Mapping[str, Any]] = list(_dicts(details))
     bare = _text(reasoning)
-    if bare and not any(thoughts.readable(item) for item in items):
-        items.insert(0, {"type": "reasoning.text", "text": bare, "format": thoughts.UNKNOWN})
+    if bare and not any(readable(item) for item in items):
+        items.insert(0, {"type": "reasoning.text", "text": bare, "format": UNKNOWN})
     return items
 
 

@@ -15,45 +15,20 @@ from typing import Any
 import orjson
 
 from routing.errors import BadRequest
+from routing.wire.thoughts import UNKNOWN, readable, text_field
 from routing.wire.validate import load_object
 
 #: Begins what we sealed. Anthropic's own signatures are plain base64, which has no dots.
 SEAL = "pointsman.1."
 CLAUDE = "anthropic-claude-v1"
-UNKNOWN = "unknown"
 #: `responses_echo` of a caller who wants signatures without the thoughts themselves.
 HIDDEN: Mapping[str, Any] = {"thinking_display": "omitted"}
-#: Types that can be read, and the field with their text; all others become `redacted_thinking`.
-READABLE: Mapping[str, str] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 _CLAUDE_TEXT = frozenset({"type", "text", "signature", "format", "index"})
 _CLAUDE_DATA = frozenset({"type", "data", "format", "index"})
 
 
 class UnsealError(ValueError):
     """A sealed item that cannot be read: cut, changed, or not ours."""
-
-
-def text_field(item: Mapping[str, Any]) -> str | None:
-    """Name of the field with an item's text; None for an item nobody can read."""
-    kind = item.get("type")
-    return READABLE.get(kind) if isinstance(kind, str) else None
-
-
-def readable(item: Mapping[str, Any]) -> str:
-    """An item's text, or ""."""
-    field = text_field(item)
-    text = None if field is None else item.get(field)
-    return text if isinstance(text, str) else ""
-
-
-def continues(last: Mapping[str, Any], fragment: Mapping[str, Any]) -> bool:
-    """Whether a fragment belongs to the item before it; a signature ends an item."""
-    if text_field(fragment) is None or fragment.get("type") != last.get("type"):
-        return False
-    if fragment.get("index") != last.get("index") or last.get("signature"):
-        return False
-    known, given = last.get("id"), fragment.get("id")
-    return known is None or given is None or given == known
 
 
 def block(item: Mapping[str, Any], *, hidden: bool) -> dict[str, Any]:

@@ -136,39 +136,34 @@ class EmbeddingsRequest(Wire):
         return cls.model_validate(orjson.loads(raw), context=TRUSTED)
 
 
-def input_count(request: EmbeddingsRequest) -> int:
-    """How many vectors are asked for: a bare list of numbers is one input."""
+def inputs_of(
+    request: EmbeddingsRequest,
+) -> tuple[str | EmbeddingContent | tuple[int, ...], ...]:
+    """One entry per vector: a bare list of numbers is one input."""
     given = request.input
-    if isinstance(given, str) or isinstance(given[0], int):
-        return 1
-    return len(given)
+    if isinstance(given, str):
+        return (given,)
+    numbers = tuple(one for one in given if isinstance(one, int))
+    return (numbers,) if numbers else tuple(one for one in given if not isinstance(one, int))
 
 
 def embedded_text(request: EmbeddingsRequest) -> str:
-    """All text of the inputs."""
-    if isinstance(request.input, str):
-        return request.input
+    """All text of the inputs; token numbers are counted, not read."""
     texts: list[str] = []
-    for one in request.input:
+    for one in inputs_of(request):
         match one:
             case str():
                 texts.append(one)
             case EmbeddingContent():
                 texts += (part.text for part in one.content if isinstance(part, TextPart))
             case _:
-                pass  # token numbers: counted, not read
+                pass
     return "\n".join(texts)
 
 
 def numbered_tokens(request: EmbeddingsRequest) -> int:
     """Tokens of inputs that were sent as numbers."""
-    if isinstance(request.input, str):
-        return 0
-    return sum(
-        1 if isinstance(one, int) else len(one)
-        for one in request.input
-        if isinstance(one, int | tuple)
-    )
+    return sum(len(one) for one in inputs_of(request) if isinstance(one, tuple))
 
 
 def parse_embeddings(body: bytes) -> EmbeddingsRequest:

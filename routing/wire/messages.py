@@ -204,6 +204,12 @@ def text_or_items(value: Any) -> str | None:
     return f"{TAG}items" if isinstance(value, (list, tuple)) else None
 
 
+#: Chooses between a string (tag `text`) and an array of parts (tag `items`).
+TEXT_OR_PARTS = Discriminator(
+    text_or_items,
+    custom_error_type="content_type",
+    custom_error_message="must be a string or an array of content parts",
+)
 Content = Annotated[
     Annotated[str, Tag(f"{TAG}text")]
     | Annotated[
@@ -211,11 +217,7 @@ Content = Annotated[
         Field(strict=False, max_length=PARTS_MAX, fail_fast=True),
         Tag(f"{TAG}items"),
     ],
-    Discriminator(
-        text_or_items,
-        custom_error_type="content_type",
-        custom_error_message="must be a string or an array of content parts",
-    ),
+    TEXT_OR_PARTS,
 ]
 
 

@@ -11,6 +11,7 @@ from routing.wire.messages import (
     MESSAGES_MAX,
     PARTS_MAX,
     REPLAYED_MAX,
+    TEXT_OR_PARTS,
     AudioPart,
     CacheControl,
     File,
@@ -166,11 +167,7 @@ InputContent = Annotated[
         Field(strict=False, max_length=PARTS_MAX, fail_fast=True),
         Tag(f"{TAG}items"),
     ],
-    Discriminator(
-        text_or_items,
-        custom_error_type="content_type",
-        custom_error_message="must be a string or an array of content parts",
-    ),
+    TEXT_OR_PARTS,
 ]
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from routing.wire.responses_reasoning import READABLE, TEMPORARY, merged, sealed
+from routing.wire.responses_reasoning import TEMPORARY, merged, sealed
+from routing.wire.thoughts import READABLE
 
 Status = Literal["in_progress", "completed", "incomplete"]
 

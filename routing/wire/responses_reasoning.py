@@ -14,18 +14,16 @@ import orjson
 
 from routing.errors import BadRequest
 from routing.wire.messages import REPLAYED_MAX
+from routing.wire.thoughts import READABLE, UNKNOWN, continues
 from routing.wire.validate import load_object
 
 OPENAI = "openai-responses-v1"
-UNKNOWN = "unknown"
 #: Begins an `encrypted_content` that holds details of any format; any other is a provider's own.
 PACKED = "details-v1."
 #: Begins the ids we give where the provider gave none.
 TEMPORARY = "rs_tmp_"
 #: Longest id of an item, coming and going.
 ID_MAX = 512
-#: The field of a detail that people can read.
-READABLE: Mapping[str, str] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 def merged(details: list[dict[str, Any]], fragment: Mapping[str, Any]) -> bool:
@@ -35,7 +33,7 @@ def merged(details: list[dict[str, Any]], fragment: Mapping[str, Any]) -> bool:
         True when it goes on with the last one; False when it began another.
     """
     last = details[-1] if details else None
-    if last is None or not _continues(last, fragment):
+    if last is None or not _same(last, fragment):
         details.append(dict(fragment))
         return False
     name = READABLE[last["type"]]
@@ -46,18 +44,13 @@ def merged(details: list[dict[str, Any]], fragment: Mapping[str, Any]) -> bool:
     return True
 
 
-def _continues(last: Mapping[str, Any], fragment: Mapping[str, Any]) -> bool:
-    """Whether two details are pieces of one; encrypted ones always come whole."""
+def _same(last: Mapping[str, Any], fragment: Mapping[str, Any]) -> bool:
+    """Whether two details are pieces of one: they say their place, and differ in no format."""
+    form = last.get("format")
     return (
-        last.get("type") in READABLE
-        and last["type"] == fragment.get("type")
-        and last.get("index") is not None
-        and last["index"] == fragment.get("index")
-        and not last.get("signature")
-        and all(
-            last.get(name) is None or fragment.get(name) in (None, last[name])
-            for name in ("id", "format")
-        )
+        last.get("index") is not None
+        and continues(last, fragment)
+        and (form is None or fragment.get("format") in (None, form))
     )
 
 

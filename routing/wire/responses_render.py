@@ -21,7 +21,8 @@ from routing.wire.responses_output import (
     Status,
     citation,
 )
-from routing.wire.responses_reasoning import READABLE, UNKNOWN, group
+from routing.wire.responses_reasoning import group
+from routing.wire.thoughts import READABLE, UNKNOWN
 
 _DONE = b"data: [DONE]\n\n"
 #: What a response says of its request where that said nothing.

@@ -15,7 +15,7 @@ from routing.wire.events import Answer
 from workers.dialects import UpstreamRequest
 from workers.dialects.anthropic_answers import AnthropicStream, answer_of
 from workers.dialects.anthropic_errors import error_of
-from workers.dialects.anthropic_messages import Conversation, conversation, lacks_thoughts
+from workers.dialects.anthropic_messages import Conversation, conversation
 from workers.dialects.claude import Mind, claude_sampling, mind, output_schema
 from workers.dialects.common import hashed_user, json_headers, stops
 from workers.dialects.google_url import vertex_url
@@ -123,7 +123,7 @@ def _minded(request: ChatRequest, endpoint: Endpoint, limit: int) -> tuple[Mind,
     """Thinking and conversation depend on each other where a client lost the thoughts."""
     thought = mind(request, endpoint, limit)
     told = conversation(request, endpoint, thought)
-    if thought.budgeted and lacks_thoughts(told.turns):
+    if thought.budgeted and told.lacks_thoughts():
         thought = Mind(thinking=None, effort=thought.effort)
         told = conversation(request, endpoint, thought)
     return thought, told

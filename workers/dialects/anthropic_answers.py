@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from routing.errors import UpstreamDown
-from routing.usage import Usage, count, usage_from
+from routing.usage import Usage, usage_beside_caches
 from routing.wire.events import (
     Answer,
     Broken,
@@ -73,17 +73,12 @@ def answer_of(body: bytes) -> Answer:
 
 def usage_of_claude(usage: Mapping[str, Any]) -> Usage | None:
     """Anthropic counts cached tokens beside the others; the contract counts them among them."""
-    plain = count(usage.get("input_tokens"))
-    if plain is None:
-        return None
-    read = count(usage.get("cache_read_input_tokens")) or 0
-    written = count(usage.get("cache_creation_input_tokens")) or 0
-    return usage_from(
-        prompt=plain + read + written,
+    return usage_beside_caches(
+        plain=usage.get("input_tokens"),
+        read=usage.get("cache_read_input_tokens"),
+        written=usage.get("cache_creation_input_tokens"),
+        written_1h=dict_or_empty(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"),
         completion=usage.get("output_tokens"),
-        cached=read,
-        cache_write=written,
-        cache_write_1h=dict_or_empty(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"),
         reasoning=dict_or_empty(usage.get("output_tokens_details")).get("thinking_tokens"),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +21,7 @@ from routing.wire.messages import (
     TextPart,
 )
 from workers.dialects.claude import FORMAT, Mind, claude, enforced, forced, trimmed
+from workers.dialects.claude_turns import Block, Is, Turns
 from workers.dialects.common import (
     BLANK,
     cannot,
@@ -47,16 +47,16 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _TEXTS = frozenset({"application/json", "application/xml", "application/x-yaml"})
 _UNMARKABLE = frozenset({"thinking", "redacted_thinking"})
 
-Block = dict[str, Any]
 
-
-@dataclass(slots=True)
-class Conversation:
+@dataclass(slots=True, kw_only=True)
+class Conversation(Turns):
     """What is being built; `marked` are the blocks with a cache mark, in the prompt's order."""
 
     replays: bool = True
+    is_thought: Is = lambda block: block["type"] in _UNMARKABLE
+    is_call: Is = lambda block: block["type"] == "tool_use"
+    is_result: Is = lambda block: block["type"] == "tool_result"
     system: list[Block] = field(default_factory=list)
-    turns: list[Block] = field(default_factory=list)
     tools: list[Block] = field(default_factory=list)
     tool_choice: Block | None = None
     marked: list[Block] = field(default_factory=list)
@@ -67,29 +67,6 @@ class Conversation:
             block["cache_control"] = control.model_dump(include={"type", "ttl"}, exclude_none=True)
             self.marked.append(block)
         return block
-
-    def say(self, role: str, blocks: list[Block]) -> None:
-        """Append to the last turn if it is of the same role; results of tools come first in one."""
-        if not blocks:
-            return
-        if role == "user":
-            self.close()
-        if not self.turns or self.turns[-1]["role"] != role:
-            self.turns.append({"role": role, "content": []})
-        content = self.turns[-1]["content"]
-        content += blocks
-        if role == "user":
-            content.sort(key=lambda block: block["type"] != "tool_result")
-
-    def close(self) -> None:
-        """Take away thoughts that led to nothing: no turn of the assistant may end with one."""
-        if not self.turns or self.turns[-1]["role"] != "assistant":
-            return
-        content = self.turns[-1]["content"]
-        while content and content[-1]["type"] in _UNMARKABLE:
-            content.pop()
-        if not content:
-            self.turns.pop()
 
 
 def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Conversation:
@@ -115,25 +92,6 @@ def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Con
     _automatic(told, request.cache_control)
     trimmed(told.marked)
     return told
-
-
-def lacks_thoughts(turns: Iterable[Block]) -> bool:
-    """Whether the turn under way called tools without a thought that led to it.
-
-    With a budget for thinking Anthropic refuses such a history; a client that keeps no
-    `reasoning_details` is then answered without thinking. One thought is enough: a model need
-    not think again between its calls.
-    """
-    called = False
-    for turn in reversed(list(turns)):
-        kinds = [block["type"] for block in turn["content"]]
-        if turn["role"] == "assistant":
-            if kinds[0] in _UNMARKABLE:
-                return False
-            called = called or "tool_use" in kinds
-        elif "tool_result" not in kinds:
-            break
-    return called
 
 
 def _turn(told: Conversation, message: Message, place: int) -> None:

@@ -23,7 +23,7 @@ from routing.wire.events import Answer
 from workers.dialects import UpstreamRequest
 from workers.dialects.bedrock_answers import BedrockStream, answer_of, error_of
 from workers.dialects.bedrock_frames import BedrockReader
-from workers.dialects.bedrock_messages import Conversation, conversation, lacks_thoughts
+from workers.dialects.bedrock_messages import Conversation, conversation
 from workers.dialects.claude import Mind, claude_sampling, mind, output_schema
 from workers.dialects.common import dumped, json_headers, sampling, stops, supports
 from workers.dialects.reasoning import effort_of, nearest, thinking
@@ -133,7 +133,7 @@ def _for_claude(
     limit = min(request.completion_limit or endpoint.completion_cap, endpoint.completion_cap)
     thought = mind(request, endpoint, limit)
     told = conversation(request, endpoint, thought)
-    if thought.budgeted and lacks_thoughts(told.turns):
+    if thought.budgeted and told.lacks_thoughts():
         thought = Mind(thinking=None, effort=thought.effort)
         told = conversation(request, endpoint, thought)
     inference: dict[str, Any] = claude_sampling(request, endpoint, _SAMPLING, thinks=thought.on)

@@ -12,7 +12,7 @@ from routing.errors import (
     UpstreamLimited,
     UpstreamRejected,
 )
-from routing.usage import Usage, count, usage_from
+from routing.usage import Usage, count, usage_beside_caches
 from routing.wire.events import (
     Answer,
     Broken,
@@ -92,21 +92,16 @@ def answer_of(body: bytes) -> Answer:
 def usage_of_bedrock(usage: object) -> Usage | None:
     """Bedrock counts cached tokens beside the others; the contract counts them among them."""
     fields = dict_or_empty(usage)
-    plain = count(fields.get("inputTokens"))
-    if plain is None:
-        return None
-    read = count(fields.get("cacheReadInputTokens")) or 0
-    written = count(fields.get("cacheWriteInputTokens")) or 0
-    return usage_from(
-        prompt=plain + read + written,
-        completion=fields.get("outputTokens"),
-        cached=read,
-        cache_write=written,
-        cache_write_1h=sum(
+    return usage_beside_caches(
+        plain=fields.get("inputTokens"),
+        read=fields.get("cacheReadInputTokens"),
+        written=fields.get("cacheWriteInputTokens"),
+        written_1h=sum(
             count(item.get("inputTokens")) or 0
             for item in dicts(fields.get("cacheDetails"))
             if item.get("ttl") == "1h"
         ),
+        completion=fields.get("outputTokens"),
     )
 
 

@@ -11,6 +11,7 @@ from routing.wire.chat import ChatRequest
 from routing.wire.messages import CacheControl, Message, NamedTool
 from workers.dialects.bedrock_media import Names, block_of
 from workers.dialects.claude import FORMAT, Mind, claude, enforced, forced, trimmed
+from workers.dialects.claude_turns import Block, Is, Turns
 from workers.dialects.common import (
     BLANK,
     cannot,
@@ -31,11 +32,9 @@ _TOOL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _POINT = "cachePoint"
 _EMPTY_SCHEMA = {"type": "object", "properties": {}}
 
-Block = dict[str, Any]
 
-
-@dataclass(slots=True)
-class Conversation:
+@dataclass(slots=True, kw_only=True)
+class Conversation(Turns):
     """What is being built.
 
     A cache point is a block of its own that follows the marked one. Until `finished` it is a second
@@ -47,8 +46,10 @@ class Conversation:
     hours: bool
     replays: bool
     names: Names = field(default_factory=Names)
+    is_thought: Is = lambda block: "reasoningContent" in block
+    is_call: Is = lambda block: "toolUse" in block
+    is_result: Is = lambda block: "toolResult" in block
     system: list[Block] = field(default_factory=list)
-    turns: list[Block] = field(default_factory=list)
     tools: list[Block] = field(default_factory=list)
     tool_choice: Block | None = None
     marked: list[Block] = field(default_factory=list)
@@ -62,29 +63,6 @@ class Conversation:
             block[_POINT] = point
             self.marked.append(block)
         return block
-
-    def say(self, role: str, blocks: list[Block]) -> None:
-        """Append to the last turn if it is of the same role; results of tools come first in one."""
-        if not blocks:
-            return
-        if role == "user":
-            self.close()
-        if not self.turns or self.turns[-1]["role"] != role:
-            self.turns.append({"role": role, "content": []})
-        content = self.turns[-1]["content"]
-        content += blocks
-        if role == "user":
-            content.sort(key=lambda block: "toolResult" not in block)
-
-    def close(self) -> None:
-        """Take away thoughts that led to nothing: no turn of the assistant may end with one."""
-        if not self.turns or self.turns[-1]["role"] != "assistant":
-            return
-        content = self.turns[-1]["content"]
-        while content and "reasoningContent" in content[-1]:
-            content.pop()
-        if not content:
-            self.turns.pop()
 
     def finished(self) -> None:
         """Trim the cache points and give each its own block; a document needs a text beside it."""
@@ -133,20 +111,6 @@ def conversation(request: ChatRequest, endpoint: Endpoint, thought: Mind) -> Con
     told.mark(told.turns[-1]["content"][-1], request.cache_control)
     told.finished()
     return told
-
-
-def lacks_thoughts(turns: list[Block]) -> bool:
-    """Whether the turn under way called tools without a thought that led to it."""
-    called = False
-    for turn in reversed(turns):
-        content = turn["content"]
-        if turn["role"] == "assistant":
-            if "reasoningContent" in content[0]:
-                return False
-            called = called or any("toolUse" in block for block in content)
-        elif not any("toolResult" in block for block in content):
-            break
-    return called
 
 
 def _exploded(blocks: list[Block]) -> list[Block]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from routing.catalog.shapes import Endpoint
 from routing.errors import UpstreamRejected
 from routing.wire.chat import ChatRequest
+from routing.wire.thoughts import continues
 
 #: Share of the answer's tokens an effort may think for.
 RATIOS: Mapping[str, float] = {
@@ -157,7 +158,7 @@ def whole_details(details: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     whole: list[dict[str, Any]] = []
     for item in details:
-        if whole and _continues(whole[-1], item):
+        if whole and isinstance(item.get("index"), int) and continues(whole[-1], item):
             _append(whole[-1], item)
         else:
             whole.append(dict(item))
@@ -180,15 +181,6 @@ def own_details(
 def _readable(item: Mapping[str, Any]) -> str:
     text = item.get("text", item.get("summary"))
     return text if isinstance(text, str) else ""
-
-
-def _continues(last: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
-    kind, index = item.get("type"), item.get("index")
-    if kind not in ("reasoning.text", "reasoning.summary") or kind != last.get("type"):
-        return False
-    if not isinstance(index, int) or index != last.get("index") or last.get("signature"):
-        return False
-    return item.get("id") in (None, last.get("id")) or last.get("id") is None
 
 
 def _append(last: dict[str, Any], item: Mapping[str, Any]) -> None:

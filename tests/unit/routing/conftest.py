@@ -21,7 +21,6 @@ def _provider(slug: str, **changes: Any) -> Provider:
     known: dict[str, Any] = {
         "slug": slug,
         "name": slug.title(),
-        "dialect": "openai",
         "base_url": f"https://{slug}.test",
         "key_variable": "",
         "pool": slug,

@@ -13,7 +13,6 @@ def _endpoint(slug: str = "acme", **changes: Any) -> Endpoint:
     provider: dict[str, Any] = {
         "slug": slug,
         "name": slug.title(),
-        "dialect": "openai",
         "base_url": f"https://{slug}.test/v1",
         "key_variable": "ACME_KEY",
         "pool": slug,

@@ -20,7 +20,6 @@ from routing.catalog.shapes import (
 PROVIDER = Provider(
     slug="lab",
     name="Lab",
-    dialect="openai",
     base_url="http://10.0.0.5/v1",
     key_variable="",
     pool="own",
