@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -23,6 +22,7 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
+from tests.unit.workers.dialects.streams import call_piece, cut, events_of
 from workers.dialects.anthropic import AnthropicDialect, VertexAnthropicDialect
 from workers.dialects.claude import enforced
 from workers.simulator.anthropic import AnthropicDialect as Simulated
@@ -770,10 +770,6 @@ def detail(index: int, **fields: Any) -> dict[str, Any]:
     return {"reasoning_details": [{"type": "reasoning.text"} | fields | form]}
 
 
-def call_piece(index: int, **fields: Any) -> Delta:
-    return Delta(extra={"tool_calls": [{"index": index} | fields]})
-
-
 EVENTS = [
     Delta(reasoning="Let me ", extra=detail(0, text="Let me ")),
     Delta(reasoning="sée.", extra=detail(0, text="sée.")),
@@ -825,29 +821,15 @@ EVENTS = [
 ]
 
 
-def events_of(chunks: list[bytes]) -> list[Any]:
-    reader, decoder = DIALECT.reader(), DIALECT.decoder()
-    found: list[Any] = []
-    for chunk in chunks:
-        for data in reader.feed(chunk):
-            found += decoder.decode(data)
-    for data in reader.close():
-        found += decoder.decode(data)
-    return found
-
-
 def test_a_stream():
     assert DIALECT.streams("text/event-stream; charset=utf-8")
     assert not DIALECT.streams("application/json")
-    assert events_of([STREAM]) == EVENTS
+    assert events_of(DIALECT, [STREAM]) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_any_chopping_gives_the_same_events(places: list[int]):
-    cuts = [0, *sorted(places), len(STREAM)]
-    chunks = [STREAM[one:two] for one, two in pairwise(cuts)]
-
-    assert events_of(chunks) == EVENTS
+    assert events_of(DIALECT, cut(STREAM, places)) == EVENTS
 
 
 @pytest.mark.parametrize(
@@ -864,7 +846,7 @@ def test_any_chopping_gives_the_same_events(places: list[int]):
     ],
 )
 def test_reasons_to_stop(reason: str, finish: str):
-    found = events_of([event("message_delta", delta={"stop_reason": reason})])
+    found = events_of(DIALECT, [event("message_delta", delta={"stop_reason": reason})])
 
     assert found == [Finish(0, finish, reason)]  # type: ignore[arg-type]
 
@@ -873,7 +855,7 @@ def test_a_refusal_with_its_reason():
     details = {"type": "refusal", "category": "cyber", "explanation": "Not this."}
 
     found = events_of(
-        [event("message_delta", delta={"stop_reason": "refusal", "stop_details": details})]
+        DIALECT, [event("message_delta", delta={"stop_reason": "refusal", "stop_details": details})]
     )
 
     assert found == [
@@ -894,7 +876,7 @@ def test_a_refusal_with_its_reason():
     ],
 )
 def test_an_error_in_the_stream(kind: str, expected: type, status: int):
-    (found,) = events_of([event("error", error={"type": kind, "message": "No."})])
+    (found,) = events_of(DIALECT, [event("error", error={"type": kind, "message": "No."})])
 
     assert isinstance(found, Broken)
     assert type(found.error) is expected

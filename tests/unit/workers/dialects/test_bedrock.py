@@ -6,7 +6,6 @@ import base64
 import struct
 import zlib
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +27,7 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Finish, Used
+from tests.unit.workers.dialects.streams import call_piece, cut, events_of
 from workers.dialects.bedrock import BedrockDialect
 from workers.dialects.bedrock_frames import BedrockReader
 from workers.dialects.bedrock_media import Names
@@ -564,10 +564,6 @@ def detail(index: int, kind: str = "reasoning.text", **fields: Any) -> dict[str,
     return {"reasoning_details": [{"type": kind} | fields | form]}
 
 
-def call_piece(index: int, **fields: Any) -> Delta:
-    return Delta(extra={"tool_calls": [{"index": index} | fields]})
-
-
 EVENTS = [
     Delta(reasoning="Let me ", extra=detail(0, text="Let me ")),
     Delta(reasoning="sée.", extra=detail(0, text="sée.")),
@@ -593,28 +589,15 @@ EVENTS = [
 ]
 
 
-def events_of(chunks: list[bytes]) -> list[Any]:
-    reader, decoder = DIALECT.reader(), DIALECT.decoder()
-    found: list[Any] = []
-    for chunk in chunks:
-        for data in reader.feed(chunk):
-            found += decoder.decode(data)
-    for data in reader.close():
-        found += decoder.decode(data)
-    return found
-
-
 def test_a_stream():
     assert DIALECT.streams("application/vnd.amazon.eventstream")
     assert not DIALECT.streams("application/json")
-    assert events_of([STREAM]) == EVENTS
+    assert events_of(DIALECT, [STREAM]) == EVENTS
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_any_chopping_gives_the_same_events(places: list[int]):
-    cuts = [0, *sorted(places), len(STREAM)]
-
-    assert events_of([STREAM[one:two] for one, two in pairwise(cuts)]) == EVENTS
+    assert events_of(DIALECT, cut(STREAM, places)) == EVENTS
 
 
 @given(st.binary(max_size=300), st.integers(0, len(STREAM) - 1), st.integers(0, 255))
@@ -622,7 +605,7 @@ def test_a_damaged_stream_is_the_providers_fault(noise: bytes, place: int, byte:
     damaged = STREAM[:place] + bytes([byte]) + STREAM[place + 1 :]
     for data in (noise, damaged, STREAM[:place] + noise):
         with suppress(UpstreamDown):
-            events_of([data])
+            events_of(DIALECT, [data])
 
 
 def test_a_message_over_the_bound():
@@ -652,7 +635,7 @@ def test_a_message_nobody_can_frame():
     ],
 )
 def test_an_exception_in_the_stream(name: str, expected: type):
-    (found,) = events_of([frame(name, {"message": "No."}, kind="exception")])
+    (found,) = events_of(DIALECT, [frame(name, {"message": "No."}, kind="exception")])
 
     assert isinstance(found, Broken)
     assert type(found.error) is expected
@@ -661,7 +644,7 @@ def test_an_exception_in_the_stream(name: str, expected: type):
 
 
 def test_an_error_of_the_framing_itself():
-    (found,) = events_of([frame("500", b"", kind="error")])
+    (found,) = events_of(DIALECT, [frame("500", b"", kind="error")])
 
     assert isinstance(found, Broken)
     assert isinstance(found.error, UpstreamDown)

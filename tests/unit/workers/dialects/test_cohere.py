@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -23,6 +22,7 @@ from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.embeddings import parse_embeddings
 from routing.wire.events import Broken, Delta, End, Finish, Used
+from tests.unit.workers.dialects.streams import call_piece, cut, events_of
 from workers.dialects import UpstreamRequest
 from workers.dialects.cohere import CohereDialect
 from workers.dialects.cohere_embeddings import CohereEmbeddings
@@ -353,10 +353,6 @@ def thought(index: int, text: str, **fields: Any) -> Delta:
     return Delta(reasoning=text, extra={"reasoning_details": [item]})
 
 
-def call_piece(index: int, **fields: Any) -> Delta:
-    return Delta(extra={"tool_calls": [{"index": index} | fields]})
-
-
 EVENTS = [
     thought(0, "Plan.", id="tool_plan"),
     thought(1, "Hm."),
@@ -388,33 +384,22 @@ EVENTS = [
 ]
 
 
-def events_of(chunks: list[bytes]) -> list[Any]:
-    reader, decoder = DIALECT.reader(), DIALECT.decoder()
-    found: list[Any] = []
-    for chunk in chunks:
-        for data in reader.feed(chunk):
-            found += decoder.decode(data)
-    for data in reader.close():
-        found += decoder.decode(data)
-    return found
-
-
 def test_a_stream():
     assert DIALECT.streams("text/event-stream")
     assert not DIALECT.streams("application/json")
-    assert events_of([STREAM]) == EVENTS
-    assert events_of([b"data: [DONE]\n\n"]) == [End()]
+    assert events_of(DIALECT, [STREAM]) == EVENTS
+    assert events_of(DIALECT, [b"data: [DONE]\n\n"]) == [End()]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_any_chopping_gives_the_same_events(places: list[int]):
-    cuts = [0, *sorted(places), len(STREAM)]
-
-    assert events_of([STREAM[one:two] for one, two in pairwise(cuts)]) == EVENTS
+    assert events_of(DIALECT, cut(STREAM, places)) == EVENTS
 
 
 def test_an_error_at_the_end_of_a_stream():
-    (found,) = events_of([event("message-end", delta={"finish_reason": "ERROR", "error": "Boom"})])
+    (found,) = events_of(
+        DIALECT, [event("message-end", delta={"finish_reason": "ERROR", "error": "Boom"})]
+    )
 
     assert isinstance(found, Broken)
     assert isinstance(found.error, UpstreamDown)

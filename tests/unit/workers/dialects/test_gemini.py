@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -22,6 +21,7 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import ChatRequest, parse_chat
 from routing.wire.events import Broken, Delta, Finish, Used
+from tests.unit.workers.dialects.streams import cut, events_of
 from workers.dialects.gemini import GeminiDialect, VertexDialect
 from workers.dialects.gemini_contents import WAIVER, checked_name
 from workers.dialects.registry import dialect
@@ -839,18 +839,12 @@ def test_any_chopping_gives_the_same_events():
         )
     )
 
-    def read(pieces: list[bytes]) -> list[Any]:
-        reader, decoder = DIALECT.reader(), DIALECT.decoder()
-        datas = [data for piece in pieces for data in reader.feed(piece)] + reader.close()
-        return [event for data in datas for event in decoder.decode(data)]
-
-    expected = read([whole])
+    expected = events_of(DIALECT, [whole])
     assert len(expected) == 6
 
     @given(st.lists(st.integers(0, len(whole)), max_size=12))
     def chopped(cuts: list[int]) -> None:
-        ends = [0, *sorted(cuts), len(whole)]
-        assert read([whole[a:b] for a, b in pairwise(ends)]) == expected
+        assert events_of(DIALECT, cut(whole, cuts)) == expected
 
     chopped()
 

@@ -16,6 +16,7 @@ from routing.errors import UpstreamDenied, UpstreamError, UpstreamLimited, Upstr
 from routing.wire.chat import parse_chat
 from routing.wire.embeddings import parse_embeddings
 from routing.wire.events import Answer, Delta, Finish, Used
+from tests.unit.workers.dialects.streams import events_of
 from tests.unit.workers.simulator.talk import Reply, call, simulator
 from workers.dialects.registry import dialect
 from workers.simulator.google_token import issue, now_seconds
@@ -111,9 +112,7 @@ def streamed(there: Any, *messages: dict[str, Any], **fields: Any) -> list[Any]:
     assert reply.status == 200, reply.body
     translator = dialect(there.dialect, "chat")
     assert translator.streams(reply.headers["content-type"])
-    reader, decoder = translator.reader(), translator.decoder()
-    datas = reader.feed(reply.body) + reader.close()
-    return [event for data in datas for event in decoder.decode(data)]
+    return events_of(translator, [reply.body])
 
 
 def test_everything_that_can_be_asked_is_taken(there):

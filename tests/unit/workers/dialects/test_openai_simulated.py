@@ -22,6 +22,7 @@ from routing.errors import (
 from routing.wire.chat import parse_chat
 from routing.wire.embeddings import parse_embeddings
 from routing.wire.events import Answer, Broken, Delta, End, Event, Finish, Used
+from tests.unit.workers.dialects.streams import events_of
 from tests.unit.workers.simulator.talk import Reply, call, simulator
 from workers.dialects.common import UNKNOWN_ERROR
 from workers.dialects.registry import dialect
@@ -94,9 +95,7 @@ def streamed(endpoint: Endpoint, fields: Any, *, fault: str = "") -> list[Event]
     assert reply.status == 200, (endpoint.id, reply.body)
     translator = dialect(endpoint.dialect, "chat")
     assert translator.streams(reply.headers["content-type"])
-    reader, decoder = translator.reader(), translator.decoder()
-    datas = reader.feed(reply.body) + reader.close()
-    return [event for data in datas for event in decoder.decode(data)]
+    return events_of(translator, [reply.body])
 
 
 def text(events: list[Event]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -22,6 +21,7 @@ from routing.errors import (
 from routing.usage import Usage
 from routing.wire.chat import parse_chat
 from routing.wire.events import Broken, Delta, End, Event, Finish, Used
+from tests.unit.workers.dialects.streams import cut, events_of
 from workers.dialects.responses import ResponsesDialect
 
 DIALECT = ResponsesDialect()
@@ -688,19 +688,11 @@ STREAM = b"".join(
 )
 
 
-def chopped(cuts: list[int]) -> list[Event]:
-    reader, decoder = DIALECT.reader(), DIALECT.decoder()
-    places = [0, *sorted(cuts), len(STREAM)]
-    pieces = [STREAM[start:end] for start, end in pairwise(places)]
-    datas = [data for piece in pieces for data in reader.feed(piece)] + reader.close()
-    return [found for data in datas for found in decoder.decode(data)]
-
-
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_any_chopping_gives_the_same_events(cuts: list[int]):
-    events = chopped(cuts)
+    events = events_of(DIALECT, cut(STREAM, cuts))
 
-    assert events == chopped([])
+    assert events == events_of(DIALECT, [STREAM])
     assert len(events) == 8
     assert events[-1] == End()
 
