@@ -18,28 +18,20 @@ from workers.dialects.anthropic_errors import error_of
 from workers.dialects.anthropic_messages import Conversation, conversation
 from workers.dialects.claude import Mind, claude_sampling, mind, output_schema
 from workers.dialects.common import hashed_user, json_headers, stops
+from workers.dialects.framing import ServerSentEvents
 from workers.dialects.google_url import vertex_url
-from workers.sse import SseReader
 
 VERSION = "2023-06-01"
 VERTEX_VERSION = "vertex-2023-10-16"
 _SAMPLING = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k"}
 
 
-class _Messages:
+class _Messages(ServerSentEvents):
     """What both places have in common: all but address, key and version."""
 
     def answer(self, body: bytes) -> Answer:
         """A plain answer; an error object inside a 200 is the error it says."""
         return answer_of(body)
-
-    def streams(self, content_type: str) -> bool:
-        """Server-sent events."""
-        return "event-stream" in content_type
-
-    def reader(self) -> SseReader:
-        """Server-sent events."""
-        return SseReader()
 
     def decoder(self) -> AnthropicStream:
         """For one stream."""

@@ -16,8 +16,8 @@ from workers.dialects import UpstreamRequest
 from workers.dialects.cohere_answers import CohereStream, answer_of, error_of
 from workers.dialects.cohere_messages import messages_of, tools_of
 from workers.dialects.common import cannot, json_headers, sampling, stops, supports
+from workers.dialects.framing import ServerSentEvents
 from workers.dialects.reasoning import budget, thinking
-from workers.sse import SseReader
 
 #: The most tokens a model may be told to think for.
 THINKING_MAX = 31_000
@@ -39,7 +39,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
-class CohereDialect:
+class CohereDialect(ServerSentEvents):
     """See the module; stateless."""
 
     def encode(
@@ -68,14 +68,6 @@ class CohereDialect:
     def answer(self, body: bytes) -> Answer:
         """A plain answer."""
         return answer_of(body)
-
-    def streams(self, content_type: str) -> bool:
-        """Server-sent events."""
-        return "event-stream" in content_type
-
-    def reader(self) -> SseReader:
-        """Server-sent events."""
-        return SseReader()
 
     def decoder(self) -> CohereStream:
         """For one stream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
@@ -26,6 +26,7 @@ from workers.dialects.common import (
     load_object,
     text_or_none,
 )
+from workers.dialects.framing import NoStream
 
 #: Inputs of one call.
 INPUTS_MAX = 96
@@ -43,7 +44,7 @@ _INPUT_TYPES = {
 }
 
 
-class CohereEmbeddings:
+class CohereEmbeddings(NoStream):
     """See the module; stateless."""
 
     def encode(
@@ -86,18 +87,6 @@ class CohereEmbeddings:
             vectors=vectors,
             upstream_id=text_or_none(data.get("id")),
         )
-
-    def streams(self, content_type: str) -> bool:  # noqa: ARG002 - as above
-        """Never."""
-        return False
-
-    def reader(self) -> NoReturn:
-        """There are no streams."""
-        raise UpstreamDown("Embeddings do not stream")
-
-    def decoder(self) -> NoReturn:
-        """There are no streams."""
-        raise UpstreamDown("Embeddings do not stream")
 
     def error(
         self, status: int, headers: Mapping[str, str], body: bytes, now_ms: int

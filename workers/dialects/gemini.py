@@ -16,11 +16,11 @@ from routing.errors import UpstreamDenied, UpstreamError
 from routing.wire.chat import ChatRequest
 from routing.wire.events import Answer
 from workers.dialects import UpstreamRequest
+from workers.dialects.framing import ServerSentEvents
 from workers.dialects.gemini_answer import GeminiStream, answer
 from workers.dialects.gemini_errors import by_body
 from workers.dialects.gemini_request import body
 from workers.dialects.google_url import vertex_url
-from workers.sse import SseReader
 
 _STREAM_METHOD = "streamGenerateContent"
 _PLAIN_METHOD = "generateContent"
@@ -28,20 +28,12 @@ _PLAIN_METHOD = "generateContent"
 PUBLISHER = "google"
 
 
-class GoogleAnswers:
+class GoogleAnswers(ServerSentEvents):
     """What is the same for every operation at Google: how answers and errors come. Stateless."""
 
     def answer(self, body: bytes) -> Answer:
         """A plain answer; an error object inside a 200 is the error it says."""
         return answer(body)
-
-    def streams(self, content_type: str) -> bool:
-        """Server-sent events."""
-        return "event-stream" in content_type
-
-    def reader(self) -> SseReader:
-        """Server-sent events."""
-        return SseReader()
 
     def decoder(self) -> GeminiStream:
         """For one stream."""

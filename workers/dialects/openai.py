@@ -25,6 +25,7 @@ from routing.wire.events import Answer
 from routing.wire.messages import Message
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, supports
+from workers.dialects.framing import ServerSentEvents
 from workers.dialects.openai_answers import OpenAIStream, whole_answer
 from workers.dialects.openai_errors import by_response
 from workers.dialects.openai_messages import (
@@ -35,7 +36,6 @@ from workers.dialects.openai_messages import (
     mark_last,
 )
 from workers.dialects.reasoning import Thinking, effort_of, nearest, thinking
-from workers.sse import SseReader
 
 Fields = dict[str, Any]
 
@@ -114,7 +114,7 @@ def posted(target: Target, body: Fields, *, stream: bool) -> UpstreamRequest:
     )
 
 
-class OpenAIDialect:
+class OpenAIDialect(ServerSentEvents):
     """See the module; stateless."""
 
     #: Field for the hashed user at OpenAI itself; `user` is its name anywhere else.
@@ -154,14 +154,6 @@ class OpenAIDialect:
     def answer(self, body: bytes) -> Answer:
         """A plain answer; an error object inside a 200 is the error it says."""
         return whole_answer(body)
-
-    def streams(self, content_type: str) -> bool:
-        """Server-sent events."""
-        return "event-stream" in content_type
-
-    def reader(self) -> SseReader:
-        """Server-sent events."""
-        return SseReader()
 
     def decoder(self) -> OpenAIStream:
         """For one stream."""

@@ -22,17 +22,16 @@ from workers.dialects.common import (
     load_object,
     text_or_none,
 )
+from workers.dialects.framing import NoStream
 from workers.dialects.openai import Target, bearer, chosen_options, posted
-from workers.dialects.openai_answers import OpenAIStream
 from workers.dialects.openai_errors import by_response, in_band
 from workers.dialects.openai_messages import is_openai
-from workers.sse import SseReader
 
 Fields = dict[str, Any]
 _NUMBERS = frozenset({int, float})
 
 
-class OpenAIEmbeddings:
+class OpenAIEmbeddings(NoStream):
     """The body of `/embeddings` and its answer; stateless."""
 
     path = "/embeddings"
@@ -79,18 +78,6 @@ class OpenAIEmbeddings:
             vectors=tuple(_vector(item) for item in _in_order(items)),
             upstream_id=text_or_none(data.get("id")),
         )
-
-    def streams(self, content_type: str) -> bool:  # noqa: ARG002 - whatever it is
-        """Never."""
-        return False
-
-    def reader(self) -> SseReader:
-        """Not used: there are no streams."""
-        return SseReader()
-
-    def decoder(self) -> OpenAIStream:
-        """Not used: there are no streams."""
-        return OpenAIStream()
 
     def error(
         self, status: int, headers: Mapping[str, str], body: bytes, now_ms: int

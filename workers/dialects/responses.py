@@ -17,6 +17,7 @@ from routing.wire.events import Answer
 from routing.wire.messages import Function, NamedTool
 from workers.dialects import UpstreamRequest
 from workers.dialects.common import hashed_user, sampling, supports
+from workers.dialects.framing import ServerSentEvents
 from workers.dialects.openai import (
     bearer,
     chosen_options,
@@ -29,7 +30,6 @@ from workers.dialects.openai_errors import by_response
 from workers.dialects.openai_messages import is_openai
 from workers.dialects.responses_answers import ResponsesStream, whole_response
 from workers.dialects.responses_input import input_items, instructions
-from workers.sse import SseReader
 
 Fields = dict[str, Any]
 
@@ -39,7 +39,7 @@ OUTPUT_TOKENS_MIN = 16
 _SAMPLING: Mapping[str, str] = {"temperature": "temperature", "top_p": "top_p"}
 
 
-class ResponsesDialect:
+class ResponsesDialect(ServerSentEvents):
     """Chat requests as `/responses`; stateless."""
 
     def encode(
@@ -69,14 +69,6 @@ class ResponsesDialect:
     def answer(self, body: bytes) -> Answer:
         """A plain answer; one that failed is the error it says."""
         return whole_response(body)
-
-    def streams(self, content_type: str) -> bool:
-        """Server-sent events."""
-        return "event-stream" in content_type
-
-    def reader(self) -> SseReader:
-        """Server-sent events."""
-        return SseReader()
 
     def decoder(self) -> ResponsesStream:
         """For one stream."""
