@@ -59,10 +59,14 @@ from routing.catalog.shapes import (
     Architecture,
     DataPolicy,
     Endpoint,
+    Limits,
     Model,
+    PoolEntry,
     Price,
     Provider,
     Quantization,
+    RouterKind,
+    Strength,
     Timeouts,
 )
 
@@ -244,6 +248,11 @@ UsdEach = Annotated[int, BeforeValidator(_pico_of_one)]
 Tokens = Annotated[int, Field(ge=1, le=CONTEXT_MAX)]
 Milliseconds = Annotated[int, Field(ge=1, le=TIMEOUT_MAX_MS)]
 Modality = Literal["text", "image", "file", "audio", "video", "embeddings"]
+#: Calls or tokens a minute, calls at once: nobody sells more.
+LIMIT_MAX = 10_000_000_000
+Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX)]
+#: Kinds of task an automatic choice tells apart (`routing/auto.py`).
+Task = Literal["code", "math", "writing", "translation", "extraction", "vision", "general"]
 
 
 class _Document(BaseModel):
@@ -297,6 +306,18 @@ def _ascending(prices: tuple[PriceDocument, ...]) -> tuple[PriceDocument, ...]:
     return prices
 
 
+class LimitsDocument(_Document):
+    """What the provider allows our account on one endpoint."""
+
+    rpm: Limit | None = None
+    tpm: Limit | None = None
+    concurrency: Limit | None = None
+
+    def limits(self) -> Limits:
+        """The same as the catalog holds it."""
+        return Limits(rpm=self.rpm, tpm=self.tpm, concurrency=self.concurrency)
+
+
 class EndpointDocument(_Document):
     """One model at the provider whose file this is in."""
 
@@ -314,6 +335,9 @@ class EndpointDocument(_Document):
     input_modalities: tuple[Modality, ...] | None = None
     efforts: tuple[Effort, ...] = ()
     implicit_caching: bool = False
+    limits: LimitsDocument | None = None
+    first_byte_ms: Milliseconds | None = None
+    prefill: bool | None = None
     prices: Annotated[tuple[PriceDocument, ...], AfterValidator(_ascending)]
 
     @model_validator(mode="after")
@@ -371,6 +395,8 @@ class ProviderDocument(_Document):
     fetches: tuple[Literal["image", "file", "video"], ...] = ()
     video_urls: tuple[Literal["youtube", "http"], ...] = ()
     supported_parameters: tuple[Parameter, ...] = ()
+    limits: LimitsDocument = LimitsDocument()
+    prefill: bool = False
     endpoints: tuple[EndpointDocument, ...] = ()
 
     def provider(self, base_url: str, *, simulated: bool) -> Provider:
@@ -423,6 +449,9 @@ class ProviderDocument(_Document):
             input_modalities=_set_or_none(entry.input_modalities),
             efforts=entry.efforts,
             implicit_caching=entry.implicit_caching,
+            limits=(entry.limits or self.limits).limits(),
+            first_byte_ms=entry.first_byte_ms,
+            prefill=self.prefill if entry.prefill is None else entry.prefill,
             prices=tuple(price.price() for price in entry.prices),
         )
 
@@ -446,8 +475,20 @@ class ArchitectureDocument(_Document):
     instruct_type: Words | None = None
 
 
+class PoolDocument(_Document):
+    """One model of an automatic choice."""
+
+    model: ModelId
+    strength: Strength
+    good_at: tuple[Task, ...] = ()
+
+
 class ModelDocument(_Document):
-    """One entry of `models`. The canonical slug is the id without its variant unless given."""
+    """One entry of `models`. The canonical slug is the id without its variant unless given.
+
+    A row with `variant_of` serves the endpoints of that model (those tagged in `curated`, if it is
+    given) beside its own, so that figures and breakers are shared. A `router` has none.
+    """
 
     id: ModelId
     canonical_slug: ModelId | None = None
@@ -460,7 +501,23 @@ class ModelDocument(_Document):
     default_parameters: Mapping[DefaultParameter, Annotated[float, BeforeValidator(_number)]] = {}
     distillable: bool = False
     expiration_date: Day | None = None
+    knowledge_cutoff: Day | None = None
     categories: tuple[Category, ...] = ()
+    variant_of: ModelId | None = None
+    curated: tuple[Tag, ...] | None = None
+    thinking: bool = False
+    router: RouterKind | None = None
+    pool: tuple[PoolDocument, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelDocument:
+        if self.curated is not None and not (self.variant_of and self.curated):
+            raise ValueError("curated needs variant_of and at least one tag")
+        if self.variant_of and self.id.endswith(":free"):
+            raise ValueError("a `:free` row needs free endpoints of its own")
+        if (self.router == "auto") != bool(self.pool):
+            raise ValueError("an auto router, and nothing else, has a pool")
+        return self
 
     @property
     def base_id(self) -> str:
@@ -474,7 +531,7 @@ class ModelDocument(_Document):
 
     def model(self) -> Model:
         """The same as the catalog holds it."""
-        expires = self.expiration_date
+        expires, cutoff = self.expiration_date, self.knowledge_cutoff
         return Model(
             id=self.id,
             canonical_slug=self.slug,
@@ -489,7 +546,17 @@ class ModelDocument(_Document):
             ),
             distillable=self.distillable,
             expiration_date=expires.isoformat() if expires else None,
+            knowledge_cutoff=cutoff.isoformat() if cutoff else None,
             categories=frozenset(self.categories),
+            variant_of=self.variant_of,
+            thinking=self.thinking,
+            router=self.router,
+            pool=tuple(
+                PoolEntry(
+                    model_id=each.model, strength=each.strength, good_at=frozenset(each.good_at)
+                )
+                for each in self.pool
+            ),
         )
 
 

@@ -178,6 +178,7 @@ def _validated(document: type[Document], origin: _Origin, library: _Library) -> 
 def _check_references(library: _Library) -> None:
     """What only shows when all files are known."""
     _check_slugs(library)
+    _check_variants(library)
     seen: dict[str, str] = {}
     total = 0
     for provider, origin in library.providers.values():
@@ -211,6 +212,36 @@ def _entry_problems(
         hint = f"First given in {seen[endpoint_id]}; give one of them another tag."
         yield ConfigProblem(where, f"duplicate endpoint {endpoint_id!r}", hint)
     seen[endpoint_id] = where
+
+
+def _check_variants(library: _Library) -> None:
+    """Variants and pools name models that exist, and curated lists endpoints that do."""
+    tags: dict[str, set[str]] = {}
+    for provider, _ in library.providers.values():
+        for entry in provider.endpoints:
+            tags.setdefault(entry.model, set()).add(provider.tag_of(entry))
+    for document, origin in library.models.values():
+        of = document.variant_of
+        if of is not None and (of not in library.models or library.models[of][0].variant_of):
+            library.problems.append(
+                ConfigProblem(
+                    origin.where("variant_of"),
+                    f"{of!r} is no model, or a variant itself",
+                    "Name the model whose endpoints are served.",
+                )
+            )
+        for index, tag in enumerate(document.curated or ()):
+            if tag not in tags.get(of or "", ()):
+                library.problems.append(
+                    ConfigProblem(
+                        origin.where("curated", index), f"no endpoint {tag!r} serves {of!r}"
+                    )
+                )
+        for index, each in enumerate(document.pool):
+            if each.model not in library.models:
+                library.problems.append(
+                    ConfigProblem(origin.where("pool", index), f"unknown model {each.model!r}")
+                )
 
 
 def _check_slugs(library: _Library) -> None:
@@ -274,6 +305,7 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
             endpoints[endpoint.id] = endpoint
             if reach.callable and (reach.models is None or entry.model in reach.models):
                 by_model.setdefault(entry.model, []).append(endpoint)
+    _lend(library, by_model)
     return Catalog(
         digest=_digest(library, reaches),
         providers=MappingProxyType(providers),
@@ -281,6 +313,18 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
         endpoints=MappingProxyType(endpoints),
         by_model=MappingProxyType({name: tuple(found) for name, found in by_model.items()}),
     )
+
+
+def _lend(library: _Library, by_model: dict[str, list[Endpoint]]) -> None:
+    """Give each variant the endpoints it shares with the model it is a variant of."""
+    for document, _ in library.models.values():
+        lent = [
+            endpoint
+            for endpoint in by_model.get(document.variant_of or "", ())
+            if document.curated is None or endpoint.tag in document.curated
+        ]
+        if lent:
+            by_model.setdefault(document.id, []).extend(lent)
 
 
 def _models(library: _Library) -> dict[str, Model]:

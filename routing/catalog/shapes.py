@@ -105,6 +105,26 @@ class DataPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a provider allows our account on one endpoint; None where it says nothing.
+
+    Attributes:
+        rpm: requests a minute.
+        tpm: tokens a minute, prompt and completion.
+        concurrency: calls in flight at once.
+    """
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+    @property
+    def rated(self) -> bool:
+        """Whether calls must be counted against a rate."""
+        return self.rpm is not None or self.tpm is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """Where and how a family of endpoints is called.
 
@@ -155,9 +175,35 @@ class Architecture:
         return f"{'+'.join(self.input_modalities)}->{'+'.join(self.output_modalities)}"
 
 
+#: How a router model chooses: by the prompt among its pool, or any free model.
+RouterKind = Literal["auto", "free"]
+#: How much a model of the pool can do, and costs.
+Strength = Literal["light", "standard", "strong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEntry:
+    """One model an automatic choice may fall on.
+
+    Attributes:
+        good_at: kinds of task it is preferred for, as `routing/auto.py` tells them apart.
+    """
+
+    model_id: str
+    strength: Strength
+    good_at: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model as users name it."""
+    """One model as users name it.
+
+    Attributes:
+        variant_of: the model whose endpoints this row serves, all or a curated part of them.
+        thinking: reasoning is on unless the request says otherwise (`:thinking`).
+        router: not a model but a choice among others; it has no endpoints of its own.
+        pool: what an `auto` router chooses from, in order of preference.
+    """
 
     id: str
     canonical_slug: str
@@ -170,7 +216,12 @@ class Model:
     default_parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     distillable: bool = False
     expiration_date: str | None = None
+    knowledge_cutoff: str | None = None
     categories: frozenset[str] = frozenset()
+    variant_of: str | None = None
+    thinking: bool = False
+    router: RouterKind | None = None
+    pool: tuple[PoolEntry, ...] = ()
 
     @property
     def free(self) -> bool:
@@ -194,6 +245,9 @@ class Endpoint:
         input_modalities: what it takes of what the model takes; None means all.
         efforts: the reasoning efforts it knows, least first; () for all. Without `none` among
             them its reasoning cannot be switched off.
+        limits: our account's at the provider, for this endpoint.
+        first_byte_ms: its own bound on silence before the first byte; None means the provider's.
+        prefill: continues a last message of the assistant's instead of answering it.
         prices: ascending by `from_ms`; never empty.
     """
 
@@ -212,6 +266,9 @@ class Endpoint:
     input_modalities: frozenset[str] | None = None
     efforts: tuple[str, ...] = ()
     implicit_caching: bool = False
+    limits: Limits = Limits()
+    first_byte_ms: int | None = None
+    prefill: bool = False
     prices: tuple[Price, ...]
 
     def price_at(self, now_ms: int) -> Price:

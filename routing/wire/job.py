@@ -15,10 +15,10 @@ import orjson
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 
-JOB_VERSION = 2
+JOB_VERSION = 3
 CHARGE_VERSION = 2
 #: What the release before wrote is still read: jobs and unsettled charges outlive a deploy.
-_READABLE = (1, 2)
+_READABLE = (1, 2, 3)
 
 Api = Literal["chat", "completions", "responses", "messages", "embeddings"]
 #: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
@@ -49,6 +49,21 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteNote:
+    """What the answer tells of its routing, for a caller who asked (`X-OpenRouter-Metadata`).
+
+    Attributes:
+        requested: the model as the request named it.
+        strategy: why this model: `direct`, `fallback`, `auto`, `free`.
+        total: endpoints of the requested models before any demand was made of them.
+    """
+
+    requested: str
+    strategy: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """The immutable part of a job: written once at admission, read at each claim.
 
@@ -61,6 +76,11 @@ class JobSpec:
         allow_fallbacks: False means the first failure is the answer.
         prompt_tokens_max: our upper estimate of the prompt, for clamping what a provider reports.
         completion_tokens_max: the most the client may be charged for.
+        route: None when the caller did not ask how it was routed.
+        rescue: a stream that dies goes on at another endpoint.
+        waits: with no endpoint free, the job waits for one instead of failing.
+        sticky: under which name the endpoint that cached this conversation is remembered; "" for
+            nowhere.
     """
 
     generation_id: str
@@ -73,9 +93,14 @@ class JobSpec:
     prompt_tokens_max: int = 0
     completion_tokens_max: int = 0
     hold_nano: int = 0
+    route: RouteNote | None = None
+    rescue: bool = False
+    waits: bool = False
+    sticky: str = ""
 
     def to_json(self) -> bytes:
         """Compact JSON; `from_json` is its inverse."""
+        route = self.route
         return orjson.dumps(
             {
                 "v": JOB_VERSION,
@@ -88,6 +113,10 @@ class JobSpec:
                 "ct": self.completion_tokens_max,
                 "hold": self.hold_nano,
                 "who": _caller_to_list(self.caller),
+                "route": None if route is None else [route.requested, route.strategy, route.total],
+                "rescue": self.rescue,
+                "wait": self.waits,
+                "sticky": self.sticky,
                 "plan": [
                     [e.endpoint_id, e.model_id, e.pool, price_to_list(e.price)]
                     for e in self.entries
@@ -115,6 +144,10 @@ class JobSpec:
             completion_tokens_max=data["ct"],
             hold_nano=data["hold"],
             caller=_caller_from_list(data["who"]),
+            route=_route_from_list(data.get("route")),
+            rescue=data.get("rescue", False),
+            waits=data.get("wait", False),
+            sticky=data.get("sticky", ""),
             entries=tuple(
                 PlanEntry(endpoint_id=e, model_id=m, pool=p, price=price_from_list(price))
                 for e, m, p, price in data["plan"]
@@ -304,6 +337,13 @@ class Charge:
             hold_nano=data["hold"],
             attempts=attempts_from_list(data["att"]),
         )
+
+
+def _route_from_list(data: list[Any] | None) -> RouteNote | None:
+    if data is None:
+        return None
+    requested, strategy, total = data
+    return RouteNote(requested=requested, strategy=strategy, total=total)
 
 
 def attempts_to_list(attempts: Iterable[AttemptRecord]) -> list[list[Any]]:

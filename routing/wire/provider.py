@@ -134,4 +134,6 @@ class ProviderPreferences(Wire):
     preferred_max_latency: _Threshold | None = None
     min_throughput: _Positive | None = None
     max_latency: _Positive | None = None
+    on_unavailable: Literal["fail", "wait"] | None = None
+    rescue: bool | None = None
     options: Annotated[dict[str, dict[str, Any]], at_most(PROVIDERS_MAX)] | None = None

@@ -7,7 +7,8 @@ malformed byte of theirs reaches a client's parser.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -55,6 +56,22 @@ def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, A
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """A stream that died after its first token and goes on elsewhere.
+
+    Attributes:
+        action: `continued` goes on where it stopped; `restarted` begins anew, and what came before
+            is to be thrown away.
+    """
+
+    action: Literal["continued", "restarted"]
+    from_provider: str
+    to_provider: str
+    to_model: str
+    failure: Failure
+
+
 class Renderer(Protocol):
     """One answer's form on the wire. Stream methods return whole server-sent events."""
 
@@ -76,6 +93,18 @@ class Renderer(Protocol):
 
     def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """A plain answer."""
+        ...
+
+    def note(self, metadata: Mapping[str, Any]) -> None:
+        """Show this as `openrouter_metadata` in what `end`, `broken` or `body` makes next."""
+        ...
+
+    def moved(self, model: str, provider: str) -> None:
+        """From here on the answer comes from another endpoint (a rescued stream)."""
+        ...
+
+    def rescued(self, rescue: Rescue) -> bytes:
+        """The mark of a rescue in the stream; b"" in a form that has no place for one."""
         ...
 
 
