@@ -259,6 +259,16 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class LongPriceDocument(_Document):
+    """The rates of a request whose prompt has more than `over` tokens; missing ones stay."""
+
+    over: Tokens
+    prompt: UsdPerMillion
+    completion: UsdPerMillion
+    cache_read: UsdPerMillion | None = None
+    cache_write: UsdPerMillion | None = None
+
+
 class PriceDocument(_Document):
     """A price list in force from a day on (00:00 UTC)."""
 
@@ -274,10 +284,12 @@ class PriceDocument(_Document):
     audio: UsdPerMillion | None = None
     audio_output: UsdPerMillion | None = None
     image_output: UsdPerMillion | None = None
+    long: LongPriceDocument | None = None
     source: Link
 
     def price(self) -> Price:
         """The same as the catalog holds it."""
+        long = self.long
         return Price(
             from_ms=_unix_seconds(self.from_) * 1_000,
             prompt_pico=self.prompt,
@@ -291,6 +303,11 @@ class PriceDocument(_Document):
             audio_pico=self.audio,
             audio_output_pico=self.audio_output,
             image_output_pico=self.image_output,
+            long_over=long.over if long else None,
+            long_prompt_pico=long.prompt if long else 0,
+            long_completion_pico=long.completion if long else 0,
+            long_cache_read_pico=long.cache_read if long else None,
+            long_cache_write_pico=long.cache_write if long else None,
             source=self.source,
         )
 

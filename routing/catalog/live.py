@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from routing.catalog.load import load
@@ -31,6 +31,9 @@ class LiveCatalog:
         self._directories = tuple(directories)
         self._environ = environ
         self._sandbox_url = sandbox_url
+        #: How a reload is run; reading takes half a second, which a process full of streams must
+        #: not stand still for (`gevent` processes put a thread here).
+        self.aside: Callable[[Callable[[], Catalog]], Catalog] = lambda read: read()
         #: Cheap to read; hold on to the object, not to this attribute.
         self.current: Catalog = self._load()
 
@@ -47,7 +50,7 @@ class LiveCatalog:
         Raises:
             ConfigError: the files are not valid; the running catalog goes on.
         """
-        fresh = self._load()
+        fresh = self.aside(self._load)
         if fresh.digest != self.current.digest:
             self.current = fresh
         return self.current

@@ -215,7 +215,11 @@ def _entry_problems(
 
 
 def _check_variants(library: _Library) -> None:
-    """Variants and pools name models that exist, and curated lists endpoints that do."""
+    """Variants and pools name models that exist, and curated lists endpoints that do.
+
+    Not those of a provider that was replaced in another directory: who replaced it need not serve
+    what it served.
+    """
     tags: dict[str, set[str]] = {}
     for provider, _ in library.providers.values():
         for entry in provider.endpoints:
@@ -231,7 +235,9 @@ def _check_variants(library: _Library) -> None:
                 )
             )
         for index, tag in enumerate(document.curated or ()):
-            if tag not in tags.get(of or "", ()):
+            owner = library.providers.get(tag.partition("/")[0])
+            replaced = owner is not None and owner[1].directory != origin.directory
+            if tag not in tags.get(of or "", ()) and not replaced:
                 library.problems.append(
                     ConfigProblem(
                         origin.where("curated", index), f"no endpoint {tag!r} serves {of!r}"
@@ -312,6 +318,7 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
         models=MappingProxyType(_models(library)),
         endpoints=MappingProxyType(endpoints),
         by_model=MappingProxyType({name: tuple(found) for name, found in by_model.items()}),
+        routers=frozenset(name for name, (doc, _) in library.models.items() if doc.router),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from routing.catalog.shapes import Price
 from routing.usage import Usage
@@ -32,6 +33,7 @@ def _nano(pico: int) -> int:
 
 def cost(usage: Usage, price: Price) -> Cost:
     """What a usage costs at a price. Pure; the same in the answer, the ledger and every report."""
+    price = price.for_prompt(usage.prompt_tokens)
     read_pico = price.prompt_pico if price.cache_read_pico is None else price.cache_read_pico
     write_pico = price.prompt_pico if price.cache_write_pico is None else price.cache_write_pico
     think_pico = price.completion_pico if price.reasoning_pico is None else price.reasoning_pico
@@ -80,31 +82,75 @@ def worst_case_nano(price: Price, prompt_tokens: int, completion_tokens: int, im
     as long as the token counts are upper bounds.
     """
     return (
-        _nano(prompt_tokens * dearest_prompt_pico(price))
-        + _nano(completion_tokens * dearest_completion_pico(price))
+        _nano(prompt_tokens * dearest_prompt_pico(price, prompt_tokens))
+        + _nano(completion_tokens * dearest_completion_pico(price, prompt_tokens))
         + _nano(price.request_pico + images * price.image_pico)
     )
 
 
-def dearest_prompt_pico(price: Price) -> int:
-    """The highest rate a prompt token can be billed at."""
+def dearest_prompt_pico(price: Price, prompt_tokens: int | None = None) -> int:
+    """The highest rate a prompt token can be billed at.
+
+    Args:
+        price: the whole list.
+        prompt_tokens: upper bound of the prompt's length, which may rule out the rates for long
+            prompts; None for any length.
+    """
     return max(
-        price.prompt_pico,
-        price.cache_read_pico or 0,
-        price.cache_write_pico or 0,
-        price.cache_write_1h_pico or 0,
-        price.audio_pico or 0,
+        max(
+            each.prompt_pico,
+            each.cache_read_pico or 0,
+            each.cache_write_pico or 0,
+            each.cache_write_1h_pico or 0,
+            each.audio_pico or 0,
+        )
+        for each in _possible(price, prompt_tokens)
     )
 
 
-def dearest_completion_pico(price: Price) -> int:
-    """The highest rate a completion token can be billed at."""
+def dearest_completion_pico(price: Price, prompt_tokens: int | None = None) -> int:
+    """The highest rate a completion token can be billed at; `prompt_tokens` as above."""
     return max(
-        price.completion_pico,
-        price.reasoning_pico or 0,
-        price.image_output_pico or 0,
-        price.audio_output_pico or 0,
+        max(
+            each.completion_pico,
+            each.reasoning_pico or 0,
+            each.image_output_pico or 0,
+            each.audio_output_pico or 0,
+        )
+        for each in _possible(price, prompt_tokens)
     )
+
+
+def _possible(price: Price, prompt_tokens: int | None) -> tuple[Price, ...]:
+    """The lists of rates that may apply to prompts up to a length."""
+    if price.long_over is None:
+        return (price,)
+    longest = price.long_over + 1 if prompt_tokens is None else prompt_tokens
+    long = price.for_prompt(longest)
+    return (price,) if long is price else (price, long)
+
+
+def long_pricing(price: Price) -> dict[str, Any] | None:
+    """One of `pricing.overrides` of the models API; None for a price without long rates.
+
+    Rates are decimal strings as elsewhere in `pricing`; those that stay as they are are left out.
+    """
+    long = price.long
+    if long is None:
+        return None
+    told: dict[str, Any] = {
+        "min_prompt_tokens": long.over,  # this many are not long yet, as with OpenRouter
+        "prompt": usd_per_token(long.prompt_pico),
+        "completion": usd_per_token(long.completion_pico),
+    }
+    if long.cache_read_pico is not None:
+        told["input_cache_read"] = usd_per_token(long.cache_read_pico)
+    if long.cache_write_pico is not None:
+        told["input_cache_write"] = usd_per_token(long.cache_write_pico)
+    hour_pico = price.for_prompt(long.over + 1).cache_write_1h_pico
+    if hour_pico is not None and hour_pico != price.cache_write_1h_pico:
+        told["input_cache_write_1h"] = usd_per_token(hour_pico)
+    return told
 
 
 def usd(nano: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -24,6 +24,23 @@ Quantization = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LongPrice:
+    """What replaces the usual rates, for the whole request, once its prompt is long.
+
+    Attributes:
+        over: prompt tokens, cached ones included; a prompt of exactly so many is not long.
+        cache_read_pico: None leaves the usual one.
+        cache_write_pico: None leaves the usual one.
+    """
+
+    over: int
+    prompt_pico: int
+    completion_pico: int
+    cache_read_pico: int | None = None
+    cache_write_pico: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """List price in integer pico-dollars per unit (1 USD per million tokens is 1,000,000 a token).
 
@@ -40,6 +57,7 @@ class Price:
         audio_output_pico: per completion token of sound; None bills them as completion tokens.
         image_output_pico: per completion token that draws; None bills them as completion tokens.
         reasoning_pico: per reasoning token where it differs from completion.
+        long_over: the other `long_` fields apply to prompts of more tokens; None for one price.
         source: where the figures were read.
     """
 
@@ -55,16 +73,57 @@ class Price:
     audio_pico: int | None = None
     audio_output_pico: int | None = None
     image_output_pico: int | None = None
+    # Flat, so that what is stored of a price stays a list of numbers; `long` is their reading.
+    long_over: int | None = None
+    long_prompt_pico: int = 0
+    long_completion_pico: int = 0
+    long_cache_read_pico: int | None = None
+    long_cache_write_pico: int | None = None
     source: str = ""
 
     @property
     def free(self) -> bool:
         """Whether nothing on this list costs anything."""
-        return not any(self.rates().values())
+        return not any(rate for name, rate in self.rates().items() if name != "long_over")
+
+    @property
+    def long(self) -> LongPrice | None:
+        """What long prompts cost; None when they cost the same."""
+        if self.long_over is None:
+            return None
+        return LongPrice(
+            over=self.long_over,
+            prompt_pico=self.long_prompt_pico,
+            completion_pico=self.long_completion_pico,
+            cache_read_pico=self.long_cache_read_pico,
+            cache_write_pico=self.long_cache_write_pico,
+        )
+
+    def for_prompt(self, tokens: int) -> Price:
+        """The rates of a request by the length of its prompt, as a price of its own.
+
+        Writing for an hour has no long rate on any list: it costs its usual rate, and at least
+        what other writes cost.
+        """
+        if self.long_over is None or tokens <= self.long_over:
+            return self
+        write, hour = self.long_cache_write_pico, self.cache_write_1h_pico
+        return replace(
+            self,
+            prompt_pico=self.long_prompt_pico,
+            completion_pico=self.long_completion_pico,
+            cache_read_pico=_either(self.long_cache_read_pico, self.cache_read_pico),
+            cache_write_pico=_either(write, self.cache_write_pico),
+            cache_write_1h_pico=hour if hour is None else max(hour, write or 0),
+            long_over=None,
+        )
 
     def rates(self) -> dict[str, int | None]:
-        """Every rate by its name: what is stored with a charge."""
-        return {
+        """Every rate by its name, as keyword arguments: what is stored with a charge.
+
+        Long rates are among them only where there are any.
+        """
+        usual: dict[str, int | None] = {
             "prompt_pico": self.prompt_pico,
             "completion_pico": self.completion_pico,
             "request_pico": self.request_pico,
@@ -77,6 +136,19 @@ class Price:
             "audio_output_pico": self.audio_output_pico,
             "image_output_pico": self.image_output_pico,
         }
+        if self.long_over is None:
+            return usual
+        return usual | {
+            "long_over": self.long_over,
+            "long_prompt_pico": self.long_prompt_pico,
+            "long_completion_pico": self.long_completion_pico,
+            "long_cache_read_pico": self.long_cache_read_pico,
+            "long_cache_write_pico": self.long_cache_write_pico,
+        }
+
+
+def _either(own: int | None, usual: int | None) -> int | None:
+    return usual if own is None else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +365,7 @@ class Catalog:
     Attributes:
         digest: 12 hex of SHA-256 over the loaded content; equal digests mean equal catalogs.
         models: by id and by canonical slug.
+        routers: ids of the models that are a choice among others.
     """
 
     digest: str
@@ -300,6 +373,7 @@ class Catalog:
     models: Mapping[str, Model]
     endpoints: Mapping[str, Endpoint]
     by_model: Mapping[str, tuple[Endpoint, ...]]
+    routers: frozenset[str] = frozenset()
 
     def model(self, name: str) -> Model | None:
         """The model with this id or canonical slug."""

@@ -43,6 +43,7 @@ def test_the_commands_are_those_the_procfile_and_the_readme_name():
         "credits grant",
         "catalog check",
         "catalog reload",
+        "figures",
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from routing.catalog import load as load_module
 from routing.catalog.load import PROBLEMS_MAX, SHIPPED, check, load
-from routing.catalog.shapes import Catalog, DataPolicy, Price
+from routing.catalog.shapes import Catalog, DataPolicy, LongPrice, Price
 from routing.errors import ConfigError, ConfigProblem
 
 DAY_MS = 86_400_000
@@ -94,6 +94,37 @@ def test_prices_are_read_exactly(directory):
     assert price.cache_read_pico == 100_000
     assert price.cache_write_pico == 3_000_000
     assert price.reasoning_pico == 300_000
+
+
+def test_rates_of_long_prompts(directory):
+    long = "        long: {over: 200000, prompt: 0.30, completion: 0.9, cache_read: 0.03}\n"
+    directory.provider(PROVIDER.replace("        source", long + "        source"))
+    (endpoint,) = loaded(directory).endpoints_of("acme/rocket")
+    assert endpoint.price_at(JAN_2025_MS).long == LongPrice(
+        over=200_000, prompt_pico=300_000, completion_pico=900_000, cache_read_pico=30_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("long", "message"),
+    [
+        ("{over: 0, prompt: 1, completion: 1}", "greater than or equal to 1"),
+        ("{over: 1, prompt: 1}", "completion"),
+        ("{over: 1, prompt: 1, completion: 1, audio: 1}", "audio"),
+        ("{over: 1, prompt: -1, completion: 1}", "between 0 and"),
+    ],
+)
+def test_problems_of_long_rates(directory, long: str, message: str):
+    directory.provider(PROVIDER.replace("        source", f"        long: {long}\n        source"))
+    assert message in str(only(problems(directory)))
+
+
+def test_a_free_model_cannot_have_a_price_for_long_prompts(directory):
+    long = "        long: {over: 9, prompt: 1, completion: 0}\n"
+    free = PROVIDER.replace("acme/rocket", "acme/rocket:free").replace("prompt: 0.15", "prompt: 0")
+    free = free.replace("completion: 0.60", "completion: 0")
+    directory.provider(free.replace("        source", long + "        source"))
+    assert "cannot have a price" in str(problems(directory)[0])
 
 
 def test_dated_prices_follow_each_other(directory):
@@ -496,3 +527,97 @@ def test_load_raises_what_check_returns(directory):
     with pytest.raises(ConfigError) as caught:
         loaded(directory)
     assert caught.value.problems == problems(directory)
+
+
+# --- variants and routers -----------------------------------------------------------------------
+
+VARIANTS = """
+  - id: acme/rocket:thinking
+    name: 'Acme: Rocket (thinking)'
+    created: 2025-01-02
+    variant_of: acme/rocket
+    thinking: true
+  - id: acme/rocket:exacto
+    name: 'Acme: Rocket (exacto)'
+    created: 2025-01-02
+    variant_of: acme/rocket
+    curated: [lab/fast]
+  - id: acme/any
+    name: 'Acme: Any'
+    created: 2025-01-02
+    router: auto
+    pool:
+      - {model: acme/rocket, strength: light, good_at: [code]}
+"""
+FAST = PROVIDER.replace(
+    "    upstream_id: rocket-7b\n", "    upstream_id: fast\n    tag: lab/fast\n"
+)
+
+
+def two_endpoints() -> str:
+    return PROVIDER + FAST.partition("endpoints:\n")[2]
+
+
+def test_a_variant_serves_the_endpoints_of_its_model_or_a_curated_part(directory):
+    directory.provider(two_endpoints())
+    directory.models(MODEL + VARIANTS)
+
+    catalog = loaded(directory)
+
+    plain = catalog.endpoints_of("acme/rocket")
+    assert catalog.endpoints_of("acme/rocket:thinking") == plain
+    assert catalog.models["acme/rocket:thinking"].thinking
+    (curated,) = catalog.endpoints_of("acme/rocket:exacto")
+    assert curated is catalog.endpoints["lab/fast:acme/rocket"]
+
+
+def test_a_router_has_a_pool_and_no_endpoints(directory):
+    directory.provider(two_endpoints())
+    directory.models(MODEL + VARIANTS)
+
+    catalog = loaded(directory)
+
+    assert "acme/any" in catalog.routers
+    assert catalog.endpoints_of("acme/any") == ()
+    (member,) = catalog.models["acme/any"].pool
+    assert (member.model_id, member.strength) == ("acme/rocket", "light")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        (
+            "variant_of: acme/rocket\n    thinking",
+            "variant_of: acme/x\n    thinking",
+            9,
+            "'acme/x'",
+        ),
+        ("curated: [lab/fast]", "curated: [lab/slow]", 15, "no endpoint 'lab/slow' serves"),
+        ("{model: acme/rocket,", "{model: acme/lost,", 21, "unknown model 'acme/lost'"),
+        ("    curated: [lab/fast]", "    curated: []", 11, "at least one tag"),
+        ("    router: auto\n", "", 16, "an auto router, and nothing else"),
+        ("rocket:thinking\n", "rocket:free\n", 6, "free endpoints of its own"),
+    ],
+)
+def test_what_is_wrong_with_a_variant_is_told_with_its_line(
+    directory, old: str, new: str, line: int, words: str
+):
+    assert old in VARIANTS
+    directory.provider(two_endpoints())
+    file = directory.models(MODEL + VARIANTS.replace(old, new, 1))
+
+    found = [problem for problem in problems(directory) if words in problem.message]
+
+    assert len(found) == 1, [str(problem) for problem in problems(directory)]
+    assert found[0].where == f"{file}:{line}"
+
+
+def test_who_replaces_a_provider_need_not_serve_what_a_shipped_list_names(directory, tmp_path):
+    directory.provider(two_endpoints())
+    directory.models(MODEL + VARIANTS)
+    other = type(directory)(tmp_path / "other")
+    other.provider(PROVIDER)
+
+    catalog = loaded(directory, other)
+
+    assert catalog.endpoints_of("acme/rocket:exacto") == ()

@@ -12,6 +12,7 @@ from routing.catalog.shapes import (
     Catalog,
     DataPolicy,
     Endpoint,
+    LongPrice,
     Model,
     Price,
     Provider,
@@ -73,8 +74,20 @@ def test_completion_cap_falls_back_on_the_context():
     [field.name for field in dataclasses.fields(Price) if field.name.endswith("_pico")],
 )
 def test_one_rate_is_enough_to_be_not_free(rate: str):
-    assert Price().free
-    assert not Price(**{rate: 1}).free
+    assert Price(long_over=100).free
+    assert not Price(long_over=100, **{rate: 1}).free
+
+
+def test_rates_of_long_prompts_that_apply_to_none_cost_nothing():
+    assert Price(long_prompt_pico=1).free
+
+
+def test_the_long_rates_as_one_value():
+    assert Price(prompt_pico=5).long is None
+    price = Price(
+        long_over=100, long_prompt_pico=1, long_completion_pico=2, long_cache_write_pico=3
+    )
+    assert price.long == LongPrice(over=100, prompt_pico=1, completion_pico=2, cache_write_pico=3)
 
 
 def test_unknown_policy_counts_as_training_and_keeping():
