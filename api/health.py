@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from billing.invariants import drift_nano
 from routing.catalog.live import LiveCatalog
 from routing.clock import Clock
 from routing.errors import RouterError, Unavailable
+from routing.figures import EndpointFigures, Percent, Percentiles
 from routing.store import redis_keys as keys
 from routing.store.budgets import Budgets
 from routing.store.bus import FrontDoor
 from routing.store.connect import RedisClient
+from routing.store.figures import Figures, FiguresReader
 from routing.store.health import Health
 from routing.store.jobs import Jobs
 from routing.store.scripts import translated
@@ -30,6 +32,7 @@ Ping = Callable[[], str]
 #: The ledger is summed at most this often however often we are scraped.
 DRIFT_EVERY_MS = 60_000
 _BREAKER = {"parked": 1, "half": 2, "open": 3}
+_PERCENTS: tuple[Percent, ...] = ("p50", "p75", "p90", "p99")
 
 
 def blueprint(pings: dict[str, Ping], registry: CollectorRegistry) -> Blueprint:
@@ -109,11 +112,14 @@ class SharedState:
         self._clock = clock
         self._drift = 0
         self._drift_at_ms = -DRIFT_EVERY_MS
+        self._figures = FiguresReader(Figures(redis))
 
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""
         with suppress(Unavailable):
             yield from self._from_redis()
+        with suppress(Unavailable):
+            yield from self._from_attempts()
         with suppress(Unavailable):
             yield self._ledger_drift()
 
@@ -143,6 +149,10 @@ class SharedState:
             breakers.add_metric([endpoint], _BREAKER.get(state, 0))
         yield breakers
 
+    def _from_attempts(self) -> Iterator[Metric]:
+        history = self._figures.read()
+        return figures_metrics({name: history.figures(name) for name in sorted(history.endpoints)})
+
     def _ledger_drift(self) -> Metric:
         now_ms = self._clock.now_ms()
         if now_ms - self._drift_at_ms >= DRIFT_EVERY_MS:
@@ -153,6 +163,44 @@ class SharedState:
             "Balances minus their entries, nano-dollars; must be 0.",
             self._drift,
         )
+
+
+def figures_metrics(figures: Mapping[str, EndpointFigures]) -> Iterator[Metric]:
+    """Gauges of endpoints, by id; what is not known of one is left out."""
+    uptime = GaugeMetricFamily(
+        "router_endpoint_uptime", "Percent of attempts, 30 minutes.", labels=["endpoint"]
+    )
+    latency = GaugeMetricFamily(
+        "router_endpoint_latency_ms",
+        "To the first piece of streams, 30 minutes.",
+        labels=["endpoint", "percentile"],
+    )
+    throughput = GaugeMetricFamily(
+        "router_endpoint_throughput",
+        "Tokens a second of streams, 30 minutes; a higher percentile is worse.",
+        labels=["endpoint", "percentile"],
+    )
+    tools = GaugeMetricFamily(
+        "router_endpoint_tool_success",
+        "Share of sound tool calls, 24 hours.",
+        labels=["endpoint"],
+    )
+    for name, found in figures.items():
+        if found.uptime_30m is not None:
+            uptime.add_metric([name], found.uptime_30m)
+        if found.tools_1d is not None and found.tools_1d.success_rate is not None:
+            tools.add_metric([name], found.tools_1d.success_rate)
+        _add_percentiles(latency, name, found.latency_30m)
+        _add_percentiles(throughput, name, found.throughput_30m)
+    yield from (uptime, latency, throughput, tools)
+
+
+def _add_percentiles(
+    family: GaugeMetricFamily, endpoint: str, percentiles: Percentiles | None
+) -> None:
+    if percentiles is not None:
+        for percent in _PERCENTS:
+            family.add_metric([endpoint, percent], percentiles.at(percent))
 
 
 class HostCounters:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO, FUNDING, Posting, balances, open_accounts, post
-from billing.tables import accounts, entries, transactions
+from billing.tables import accounts, api_keys, entries, transactions
 from routing import ids
 from routing.budgets import account_scope
 from routing.errors import BadRequest, Conflict, NotFound
-from routing.wire.account import Budget
+from routing.wire.account import NO_POLICY, Budget, RoutingPolicy
 
 #: Longest name of an account or key, and longest reference or note of a grant.
 TEXT_MAX = 256
@@ -27,6 +27,7 @@ class Account:
     Attributes:
         granted_nano: all credit ever given, bought or not.
         purchased_nano: the part that was bought.
+        policy: where its requests may go.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Account:
     created_ms: int
     granted_nano: int = 0
     purchased_nano: int = 0
+    policy: RoutingPolicy = NO_POLICY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +75,35 @@ def get(ledger: Ledger, account_id: str) -> Account | None:
     with ledger.reading() as connection:
         found = connection.execute(select(accounts).where(accounts.c.id == account_id))
         row = found.mappings().one_or_none()
-    return None if row is None else Account(**row)
+    return None if row is None else _account(row)
 
 
 def list_accounts(ledger: Ledger, *, after: str = "") -> tuple[Account, ...]:
     """At most `LIST_MAX` accounts by id, from the one that follows `after`."""
     query = select(accounts).where(accounts.c.id > after).order_by(accounts.c.id).limit(LIST_MAX)
     with ledger.reading() as connection:
-        return tuple(Account(**row) for row in connection.execute(query).mappings())
+        return tuple(_account(row) for row in connection.execute(query).mappings())
+
+
+def set_policy(ledger: Ledger, account_id: str, policy: RoutingPolicy) -> tuple[str, ...]:
+    """Say where an account's requests may go; returns the hashes of its keys, which cache it.
+
+    Raises:
+        NotFound: no such account.
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        changed = connection.execute(
+            update(accounts)
+            .where(accounts.c.id == account_id)
+            .values(policy=policy.to_json().decode())
+        )
+        if changed.rowcount != 1:
+            raise NotFound(f"No account {account_id}")
+        found = connection.execute(
+            select(api_keys.c.hash).where(api_keys.c.account_id == account_id)
+        )
+        return tuple(found.scalars())
 
 
 def grant(ledger: Ledger, account_id: str, wanted: Grant, now_ms: int) -> Budget:
@@ -132,6 +155,10 @@ def checked_text(text: str, param: str) -> str:
     if not text.strip() or len(text) > TEXT_MAX or "\x00" in text:
         raise BadRequest(f"The {param} must have 1 to {TEXT_MAX} characters", param=param)
     return text
+
+
+def _account(row: RowMapping) -> Account:
+    return Account(**{**dict(row), "policy": RoutingPolicy.from_json(row["policy"])})
 
 
 def _count(connection: Connection, account_id: str, wanted: Grant) -> None:

@@ -16,7 +16,7 @@ from billing.spend import key_limits, window_budgets
 from billing.tables import accounts, api_keys, key_usage_days
 from routing.budgets import LimitReset, day_of, window_start_day
 from routing.errors import BadRequest, NotFound
-from routing.wire.account import Budget, KeyKind, KeyRecord
+from routing.wire.account import Budget, KeyKind, KeyRecord, RoutingPolicy
 
 PREFIX = "sk-or-v1-"
 #: 256 bits, printed as 64 hex digits: guessing is hopeless, so an unsalted hash is enough.
@@ -170,7 +170,7 @@ def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
 
 def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | None:
     row = connection.execute(
-        select(api_keys, accounts.c.purchased_nano)
+        select(api_keys, accounts.c.purchased_nano, accounts.c.policy)
         .join(accounts, accounts.c.id == api_keys.c.account_id)
         .where(api_keys.c.hash == key_hash)
     ).one_or_none()
@@ -188,5 +188,6 @@ def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | Non
         include_byok_in_limit=row.include_byok_in_limit,
         purchased=row.purchased_nano > 0,
         purchased_nano=row.purchased_nano,
+        policy=RoutingPolicy.from_json(row.policy),
         fetched_ms=now_ms,
     )

@@ -39,6 +39,7 @@ accounts = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("granted_nano", BigInteger, nullable=False, server_default="0"),
     Column("purchased_nano", BigInteger, nullable=False, server_default="0"),
+    Column("policy", Text, nullable=False, server_default="{}"),
 )
 
 api_keys = Table(
@@ -145,4 +146,26 @@ key_usage_days = Table(
     Column("usage_nano", BigInteger, nullable=False),
     Column("byok_usage_nano", BigInteger, nullable=False),
     Column("requests", BigInteger, nullable=False),
+)
+
+# One row per endpoint and hour (since 1970) that is over; histograms are JSON, bucket to count.
+endpoint_hours = Table(
+    "endpoint_hours",
+    metadata,
+    Column("endpoint_id", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("ok", BigInteger, nullable=False),
+    Column("fault", BigInteger, nullable=False),
+    Column("limited", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("latency", Text, nullable=False),
+    Column("throughput", Text, nullable=False),
+    Column("tool_requests", BigInteger, nullable=False),
+    Column("tool_with_calls", BigInteger, nullable=False),
+    Column("tool_calls", BigInteger, nullable=False),
+    Column("tool_valid", BigInteger, nullable=False),
+    Column("tool_unparsed", BigInteger, nullable=False),
+    Column("tool_unknown", BigInteger, nullable=False),
+    Column("tool_mismatched", BigInteger, nullable=False),
+    Index(None, "hour"),
 )

@@ -138,7 +138,7 @@ def test_a_generation_is_told_in_full(ledger: Ledger, kind):
     # Given a generation whose first attempt failed
     customer = make_customer(ledger, kind=kind)
     attempts = (
-        AttemptRecord(endpoint_id="slow:m", provider="Slow", status=504, latency_ms=90),
+        AttemptRecord(endpoint_id="slow/eu:a/m:free", provider="Slow", status=504, latency_ms=90),
         AttemptRecord(endpoint_id="acme:acme/large", provider="Acme", status=200, latency_ms=300),
     )
     caller = Caller(
@@ -159,9 +159,9 @@ def test_a_generation_is_told_in_full(ledger: Ledger, kind):
     assert told.pop("provider_responses") == [
         {
             "id": None,
-            "endpoint_id": "slow:m",
+            "endpoint_id": "slow/eu:a/m:free",
             "provider_name": "Slow",
-            "model_permaslug": "acme/large",
+            "model_permaslug": "a/m:free",
             "status": 504,
             "latency": 90,
             "is_byok": False,

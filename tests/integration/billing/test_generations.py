@@ -36,6 +36,17 @@ def test_a_generation_is_read_back_as_it_was_charged(ledger: Ledger):
     assert found.cache_discount_nano is None
 
 
+def test_a_long_prompt_is_charged_at_its_own_rates_and_read_back_with_them(ledger: Ledger):
+    customer = make_customer(ledger)
+    price = Price(prompt_pico=1_000, long_over=100, long_prompt_pico=2_000, long_completion_pico=5)
+    usage = Usage(prompt_tokens=101, completion_tokens=1)
+    settle(ledger, [customer.charge(price=price, usage=usage)], NOW_MS)
+    found = generations.find(ledger, generation_id(1), customer.account_id)
+    assert found is not None
+    assert found.price == price
+    assert found.cost_nano == 202 + 1
+
+
 def test_nobody_reads_the_generations_of_others(ledger: Ledger):
     ada, bob = make_customer(ledger), make_customer(ledger)
     settle(ledger, [ada.charge()], NOW_MS)

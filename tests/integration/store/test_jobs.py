@@ -316,6 +316,83 @@ def test_a_claimed_and_requeued_job_rings_from_the_start(desk: Desk):
     assert round(due_ms / 1_000) == 2
 
 
+# park
+
+
+def parked(desk: Desk, claim: Claim, wait_ms: int = 4_000) -> str:
+    return desk.jobs.park(
+        claim.job_id, claim.epoch, attempt=2, pool="other", wait_ms=wait_ms, history=b"so far"
+    )
+
+
+def test_a_parked_job_has_no_doorbell_and_is_due_when_its_wait_is_over(desk: Desk):
+    claim = desk.claimed()
+    bells = desk.bells()
+
+    assert parked(desk, claim) == "ok"
+
+    assert (desk.bells(), desk.bells("pool.other")) == (bells, [])
+    due_ms = desk.due_in_ms()
+    assert due_ms is not None
+    assert 3_000 < due_ms <= 4_000
+    assert desk.jobs.due(10, 1_000) == []
+    job = desk.jobs.look("gen-1")
+    assert job is not None
+    assert (job.state, job.attempt, job.pool) == ("queued", 2, "other")
+    # What counts against workers that leave it unclaimed begins when it wakes.
+    assert 3_000 < job.waiting_since_ms - desk.store.now_ms() <= 4_000
+
+
+def test_a_parked_job_is_rung_for_and_goes_on_where_it_was(desk: Desk):
+    parked(desk, desk.claimed(), wait_ms=1)
+    desk.make_due()
+
+    assert desk.jobs.due(10, 1_000) == ["gen-1"]
+    told = desk.jobs.ring("gen-1", 2, queue="pool.other", envelope="r", queue_timeout_ms=1_000)
+    due_ms = desk.due_in_ms()
+    claim = desk.claim()
+
+    assert told == "ok"
+    assert due_ms is not None
+    assert 0 < due_ms <= 1_000
+    assert (claim.attempt, claim.history, claim.epoch) == (2, b"so far", 3)
+
+
+def test_whoever_parked_a_job_is_fenced(desk: Desk):
+    claim = desk.claimed()
+    parked(desk, claim)
+
+    assert desk.jobs.emit([("web1", frame(claim))]) == [-1]
+    assert desk.finish(claim) == "fenced"
+    assert parked(desk, claim) == "fenced"
+
+
+def test_a_stray_doorbell_wakes_a_parked_job_early(desk: Desk):
+    parked(desk, desk.claimed())
+
+    assert desk.claim().waited_ms == 0
+
+
+def test_what_has_begun_or_was_let_go_of_is_not_parked(desk: Desk):
+    claim = desk.claimed()
+    desk.jobs.cancel("gen-1", b"c")
+    assert parked(desk, claim) == "cancelled"
+
+    desk.jobs.emit([("web1", frame(claim))])
+    assert parked(desk, claim) == "sent"
+
+    desk.finish(claim, seq=2)
+    assert parked(desk, claim) in {"sent", "done"}
+
+
+def test_a_client_that_leaves_ends_a_parked_job(desk: Desk):
+    parked(desk, desk.claimed())
+
+    assert desk.jobs.cancel("gen-1", b"nothing") == "ended"
+    assert desk.due_in_ms() is None
+    assert desk.charges() == [b"nothing"]
+
+
 # cancel
 
 

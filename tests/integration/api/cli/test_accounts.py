@@ -143,3 +143,39 @@ def test_the_doctor_reports_what_is_away_and_fails(run):
 
 def test_an_empty_installation_says_what_to_do_next(run):
     assert run("accounts", "list").stdout == ("No account yet: pointsman accounts create NAME\n")
+
+
+def test_an_accounts_policy_is_shown_and_changed_piece_by_piece(run):
+    account_id = run("accounts", "create", "acme").stdout.strip()
+    run("keys", "create", account_id, "k")
+
+    result = run("accounts", "policy", account_id, "--only", "DeepInfra, together", "--zdr")
+    assert "front doors follow within a minute" in result.stderr
+    run("accounts", "policy", account_id, "--sort", "price", "--default-model", "openai/gpt-4o")
+
+    (policy,) = listed(run, "accounts", "policy", account_id)
+    assert policy["only"] == ["deepinfra", "together"]
+    assert (policy["zdr"], policy["sort"]) == (True, "price")
+    assert policy["default_model"] == "openai/gpt-4o"
+    assert policy["deny_paid_training"] is False
+
+    run("accounts", "policy", account_id, "--only", "", "--no-zdr", "--sort", "balanced")
+    (policy,) = listed(run, "accounts", "policy", account_id)
+    assert (policy["only"], policy["zdr"], policy["sort"]) == ([], False, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--only", "deepinfa"), "called 'deepinfa'"),
+        (("--default-model", "a/b"), "a/b is not a valid model ID"),
+    ],
+)
+def test_a_policy_names_only_what_exists(run, options, words):
+    account_id = run("accounts", "create", "acme").stdout.strip()
+
+    assert words in run("accounts", "policy", account_id, *options, code=1).stderr
+
+
+def test_an_unknown_account_has_no_policy(run):
+    assert "No account nobody" in run("accounts", "policy", "nobody", code=1).stderr
