@@ -24,8 +24,9 @@ MIN_SAMPLES = 10
 ERROR_PERCENT = 50
 #: First pause: long enough for a restart, short enough that a blip is forgotten.
 BASE_OPEN_MS = 15_000
-#: Pauses double up to this: one probe in five minutes is no burden on a dead endpoint.
-MAX_OPEN_MS = 300_000
+#: Pauses double up to this: traffic is back within half a minute of any recovery, probe included,
+#: and one probe in twenty seconds is no burden on a dead endpoint.
+MAX_OPEN_MS = 20_000
 #: A probe answered by a 429 found an endpoint that is back and busy: parked at least this long.
 PROBE_PARK_MIN_MS = 1_000
 #: "Significant outages": planned after the stable endpoints, long before the breaker opens.
@@ -86,22 +87,30 @@ class Observation:
         token: names the caller, so that a probe's report is known.
         count: calls of this kind since the last report; successes are reported in bulk.
         pause_ms: the provider's Retry-After, already clamped.
+        probed: the caller was a probe once. Its success counts even after its lease, or an
+            endpoint whose answers take longer than a lease would never be taken back.
     """
 
     seen: Seen
     token: str = ""
     count: int = 1
     pause_ms: int = 0
+    probed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What an observation led to; `unstable` marks the endpoint for one window."""
+    """What an observation led to.
+
+    Attributes:
+        unstable_ms: how long to plan around the endpoint from now on; 0 leaves that as it was.
+            After a trip as long as the pause, so that then somebody comes to probe.
+    """
 
     verdict: Verdict
     state: BreakerState
     window: Window
-    unstable: bool = False
+    unstable_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,8 @@ def admit(state: BreakerState, token: str, lease_ms: int, now_ms: int) -> Admiss
 
 def observe(state: BreakerState, window: Window, what: Observation, now_ms: int) -> Step:
     """Report what calls came to."""
-    if state.status == "half" and state.probe == what.token:
+    late = what.probed and what.seen == "ok"
+    if state.status == "half" and (state.probe == what.token or late):
         return _probed(state, window, what, now_ms)
     if state.status != "closed":
         return Step(verdict="open", state=state, window=window)  # calls made before the trip
@@ -146,11 +156,11 @@ def observe(state: BreakerState, window: Window, what: Observation, now_ms: int)
     if oks + errors >= MIN_SAMPLES and errors * 100 >= ERROR_PERCENT * (oks + errors):
         pause_ms = max(BASE_OPEN_MS, what.pause_ms)
         state = BreakerState(status="open", until_ms=now_ms + pause_ms, trips=1)
-        return Step(verdict="tripped", state=state, window=Window(), unstable=True)
+        return Step(verdict="tripped", state=state, window=Window(), unstable_ms=pause_ms)
     shaky = errors >= UNSTABLE_MIN_ERRORS and errors * 100 >= UNSTABLE_ERROR_PERCENT * (
         oks + errors
     )
-    return Step(verdict="closed", state=state, window=window, unstable=shaky)
+    return Step(verdict="closed", state=state, window=window, unstable_ms=WINDOW_MS if shaky else 0)
 
 
 def _probed(state: BreakerState, window: Window, what: Observation, now_ms: int) -> Step:
@@ -162,7 +172,6 @@ def _probed(state: BreakerState, window: Window, what: Observation, now_ms: int)
         return Step(verdict="parked", state=parked, window=window)
     trips = state.trips + 1
     doubled_ms = min(BASE_OPEN_MS * 2 ** (trips - 1), MAX_OPEN_MS)
-    state = BreakerState(
-        status="open", until_ms=now_ms + max(doubled_ms, what.pause_ms), trips=trips
-    )
-    return Step(verdict="reopened", state=state, window=window, unstable=True)
+    pause_ms = max(doubled_ms, what.pause_ms)
+    state = BreakerState(status="open", until_ms=now_ms + pause_ms, trips=trips)
+    return Step(verdict="reopened", state=state, window=window, unstable_ms=pause_ms)

@@ -1,65 +1,138 @@
-"""Breakers as one process sees them: verdicts cached for a moment, successes reported in bulk.
+"""Whether endpoints may be called, as one process sees it: breakers, rates, calls at once.
 
-On the hot path a healthy endpoint costs no round trip: its verdict is reused for 250 ms and its
-successes are counted here and reported together.
+On the hot path a healthy endpoint without a rate costs no round trip: its verdict is reused for
+250 ms and its successes are counted here and reported together. Where the catalog names a rate
+every call asks Redis, because the rate is the whole fleet's.
+
+How many calls may be in flight at once is learnt from providers that say they have too much to
+do. The fleet's number is kept in Redis; each process allows itself its share of it.
 """
 
 from __future__ import annotations
 
+import math
+import secrets
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 
+from routing.catalog.shapes import Endpoint, Limits
 from routing.errors import Failure, Unavailable
-from routing.store.health import Health, Observation, Verdict
+from routing.store.health import (
+    FULL_WAIT_MS,
+    Asking,
+    Gate,
+    Health,
+    Observation,
+    Verdict,
+    share_of_rate_us,
+)
 
 #: How long a verdict of "go" is believed; an outage is then seen by every worker within this.
 VERDICT_TTL_S = 0.25
 #: A limited endpoint without a hint is parked for a moment, not hammered.
 DEFAULT_PARK_MS = 1_000
+#: Besides 429s, what providers answer that are asked for more than they can do.
+OVERLOADED = frozenset({503, 529})
 _GO = Verdict("go", 0)
+_FULL = Verdict("full", FULL_WAIT_MS)
+_ALONE = Gate(_GO)
+_LET_THROUGH = frozenset({"go", "probe"})
+#: Verdicts of a closed breaker.
+_WELL = frozenset({"go", "full"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Believed:
+    """The fleet's last answer, and until when it stands for the next."""
+
+    gate: Gate
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Debit:
+    """What a call in flight took of a rate of tokens; `tpm` is None where there is no rate."""
+
+    tokens: int = 0
+    tpm: int | None = None
 
 
 class Gates:
-    """Asks and tells the fleet's breakers. When Redis is away, calls go ahead."""
+    """Asks and tells the fleet's breakers. When Redis is away, calls go ahead.
 
-    def __init__(self, health: Health) -> None:
+    After an `ask` that says `go` or `probe`, and after `enter`, comes `left` with the same token,
+    however the call ends.
+
+    Args:
+        name: of this process, unique in the fleet; "" makes one up.
+    """
+
+    def __init__(self, health: Health, name: str = "") -> None:
         self._health = health
-        self._fresh_until: dict[str, float] = {}
+        self._name = name or secrets.token_hex(8)
+        self._believed: dict[str, _Believed] = {}
+        self._in_flight: dict[str, dict[str, _Debit]] = {}
         self._successes: Counter[str] = Counter()
+        self._late_us: Counter[str] = Counter()
         self._probes: set[str] = set()
 
-    def ask(self, endpoint_id: str, token: str, now_s: float) -> Verdict:
-        """May this endpoint be called? A `probe` must be reported with the same token."""
-        if self._fresh_until.get(endpoint_id, 0.0) > now_s:
+    def ask(self, endpoint: Endpoint, token: str, now_s: float, *, tokens: int = 0) -> Verdict:
+        """May this endpoint be called? A `probe` must be reported with the same token.
+
+        `tokens` is what the call is expected to take, for endpoints with a rate of tokens.
+        """
+        gate = self._fresh(endpoint.id, now_s)
+        if gate is not None and self._crowded(endpoint, gate):
+            return _FULL
+        debit = _Debit(tokens, endpoint.limits.tpm)
+        if gate is not None and not endpoint.limits.rated:
+            self._enter(endpoint.id, token, debit)
             return _GO
-        try:
-            verdict = self._health.gate(endpoint_id, token)
-        except Unavailable:
-            return _GO
-        if verdict.state == "go":
-            self._fresh_until[endpoint_id] = now_s + VERDICT_TTL_S
-        elif verdict.state == "probe":
-            self._probes.add(token)
-        return verdict
+        return self._ask_fleet(endpoint, token, now_s, debit)
+
+    def enter(self, endpoint_id: str, token: str) -> None:
+        """Count a call as in flight that is made in spite of the verdict."""
+        self._enter(endpoint_id, token, _Debit())
+
+    def left(self, endpoint_id: str, token: str, *, tokens: int = 0) -> None:
+        """The call is over, however it ended; harmless twice. Its report comes before this.
+
+        `tokens` is what it took, prompt and completion; 0 when nobody knows.
+        """
+        self._probes.discard(token)
+        debit = self._leave(endpoint_id, token)
+        if debit is not None and debit.tpm and tokens:
+            late_us = share_of_rate_us(tokens, debit.tpm)
+            self._late_us[endpoint_id] += late_us - share_of_rate_us(debit.tokens, debit.tpm)
+
+    def in_flight(self, endpoint_id: str) -> int:
+        """Calls of this endpoint that this process has under way."""
+        return len(self._in_flight.get(endpoint_id, ()))
 
     def succeeded(self, endpoint_id: str, token: str) -> None:
         """The first byte came."""
         if token in self._probes:
             self._probes.discard(token)
-            self._tell(endpoint_id, token, "ok")
+            with suppress(Unavailable):
+                self._health.outcome(endpoint_id, token, "ok", probed=True)
         else:
             self._successes[endpoint_id] += 1
 
     def failed(self, endpoint_id: str, token: str, failure: Failure) -> None:
         """A call failed; only what the provider is to blame for moves its breaker."""
+        if failure.limited or failure.status in OVERLOADED:
+            with suppress(Unavailable):
+                at_once = max(1, self.in_flight(endpoint_id))
+                self._health.learn(endpoint_id, overloaded_at=at_once)
         if failure.limited:
             pause_ms = failure.retry_after_ms or DEFAULT_PARK_MS
             self.abandoned(token)
-            self._fresh_until.pop(endpoint_id, None)
+            self._believed.pop(endpoint_id, None)
             self._tell(endpoint_id, token, "limited", pause_ms=pause_ms)
         elif failure.blame == "provider":
             self.abandoned(token)
-            self._fresh_until.pop(endpoint_id, None)
+            self._believed.pop(endpoint_id, None)
             self._tell(endpoint_id, token, "err", pause_ms=failure.retry_after_ms or 0)
         else:
             self.succeeded(endpoint_id, token)  # it answered: the request was at fault
@@ -69,10 +142,68 @@ class Gates:
         self._probes.discard(token)
 
     def flush(self) -> None:
-        """Report the successes counted since the last time."""
+        """Report the successes and the tokens counted since the last time."""
         counted, self._successes = self._successes, Counter()
+        late_us, self._late_us = self._late_us, Counter()
         for endpoint_id, count in counted.items():
             self._tell(endpoint_id, "", "ok", count=count)
+        limited = {name for name in counted if self._limit(name) > 0}
+        for endpoint_id in limited | late_us.keys():
+            with suppress(Unavailable):
+                self._health.learn(
+                    endpoint_id, answers=counted[endpoint_id], late_us=late_us[endpoint_id]
+                )
+
+    def _ask_fleet(self, endpoint: Endpoint, token: str, now_s: float, debit: _Debit) -> Verdict:
+        asking = Asking(
+            worker=self._name,
+            in_flight=self.in_flight(endpoint.id),
+            limits=endpoint.limits,
+            tokens=debit.tokens,
+        )
+        # Counted before the answer is there: whoever asks meanwhile must see this call.
+        self._enter(endpoint.id, token, debit)
+        verdict = None
+        try:
+            verdict = self._answer(endpoint, token, now_s, asking)
+        finally:
+            if verdict is None or verdict.state not in _LET_THROUGH:
+                self._leave(endpoint.id, token)
+        return verdict
+
+    def _answer(self, endpoint: Endpoint, token: str, now_s: float, asking: Asking) -> Verdict:
+        try:
+            gate = self._health.gate(endpoint.id, token, asking)
+        except Unavailable:
+            share = _share(endpoint.limits, _ALONE)
+            return _FULL if share is not None and asking.in_flight >= share else _GO
+        if gate.verdict.state in _WELL:
+            self._believed[endpoint.id] = _Believed(gate, now_s + VERDICT_TTL_S)
+        elif gate.verdict.state == "probe":
+            self._probes.add(token)
+        return gate.verdict
+
+    def _enter(self, endpoint_id: str, token: str, debit: _Debit) -> None:
+        self._in_flight.setdefault(endpoint_id, {})[token] = debit
+
+    def _leave(self, endpoint_id: str, token: str) -> _Debit | None:
+        calls = self._in_flight.get(endpoint_id, {})
+        debit = calls.pop(token, None)
+        if not calls:
+            self._in_flight.pop(endpoint_id, None)
+        return debit
+
+    def _fresh(self, endpoint_id: str, now_s: float) -> Gate | None:
+        believed = self._believed.get(endpoint_id)
+        return believed.gate if believed is not None and believed.until_s > now_s else None
+
+    def _limit(self, endpoint_id: str) -> float:
+        believed = self._believed.get(endpoint_id)
+        return believed.gate.limit if believed is not None else 0.0
+
+    def _crowded(self, endpoint: Endpoint, gate: Gate) -> bool:
+        share = _share(endpoint.limits, gate)
+        return share is not None and self.in_flight(endpoint.id) >= share
 
     def _tell(
         self, endpoint_id: str, token: str, what: Observation, *, count: int = 1, pause_ms: int = 0
@@ -80,6 +211,12 @@ class Gates:
         # Figures lost with Redis are figures of a fleet that stood still anyway.
         with suppress(Unavailable):
             self._health.outcome(endpoint_id, token, what, count=count, pause_ms=pause_ms)
+
+
+def _share(limits: Limits, gate: Gate) -> int | None:
+    """How many calls at once one process may make; None for any number. As in gate.lua."""
+    known = [limit for limit in (gate.limit, limits.concurrency) if limit]
+    return math.ceil(min(known) / gate.users) if known else None
 
 
 class RetryBudget:

@@ -1,10 +1,10 @@
-"""The job record and its life: admit, claim, emit, finish, requeue, cancel, renew, reap.
+"""The job record and its life: admit, claim, emit, finish, requeue, park, cancel, renew, reap.
 
     queued ──claim──▶ running ──first frame──▶ streaming ──▶ done | failed | cancelled
-       ▲                 │ requeue (nothing sent yet)
+       ▲                 │ requeue, park (nothing sent yet)
        └─────────────────┘
 
-Every claim and every requeue raises the epoch; whoever writes with an older one is told `fenced`.
+Every claim, requeue and park raises the epoch; whoever writes with an older one is told `fenced`.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Jobs:
             attempt=int(attempt),
             deadline_ms=int(deadline),
             history=history,
-            waited_ms=waited,
+            waited_ms=max(0, waited),  # a stray doorbell wakes a parked job early
             request=request or b"",
         )
 
@@ -333,6 +333,22 @@ class Jobs:
                 int(crashed),
                 MAX_CRASHES,
             ),
+        )
+        return _text(reply)
+
+    def park(
+        self, job_id: str, epoch: int, *, attempt: int, pool: str, wait_ms: int, history: bytes
+    ) -> str:
+        """Lay a job down before any byte was sent; the reaper rings for it after `wait_ms`.
+
+        Returns:
+            `ok`, `fenced`, `sent`, `cancelled` (its client left; the caller ends it) or the state
+            it is in.
+        """
+        reply = self._scripts.run(
+            "park",
+            (keys.job(job_id), keys.JOBS_DUE),
+            (job_id, epoch, attempt, pool, wait_ms, history),
         )
         return _text(reply)
 

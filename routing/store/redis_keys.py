@@ -4,7 +4,8 @@
     job:<id>                   hash    all job scripts       10 min past its deadline
     req:<id>                   string  admit                 request body; gone at the end
     ev:<id>                    stream  emit, finish          frames, id `epoch-seq`; 2 min past end
-    jobs:due                   zset    admit, claim, renew   id -> ms: doorbell or lease overdue
+    jobs:due                   zset    admit, claim, renew   id -> ms: doorbell or lease overdue,
+                                                             or a parked job is to be woken
     bud:<scope>                hash    admit, release        avail, held, ver (nano-dollars)
     hold:<id>                  hash    admit                 scope -> nano, until released
     holds:due                  zset    admit                 id -> ms: a hold to look into
@@ -13,7 +14,13 @@
     key:<hash>                 string  front door            cached KeyRecord
     cb:<endpoint>              hash    gate, outcome         breaker
     cb:<endpoint>:w            hash    outcome               30 s window in 5 s buckets
+    aimd:<endpoint>            hash    capacity              calls at once, learnt; 60 s
+    users:<endpoint>           zset    gate                  process -> ms it last asked; 10 s
+    rate:<endpoint>            hash    gate, capacity        us until its rates are free again
     health:unstable            zset    outcome               endpoint -> ms until it is stable
+    fig:m:<minute>             hash    figures               counts of endpoints, 40 min
+    fig:h:<hour>               hash    figures               likewise of one hour, 26 h
+    stick:<name>               string  workers               endpoint of a conversation, 10 min
     bill:out                   stream  finish, cancel        charges, group `settle`
     dlq:jobs                   stream  reaper                jobs that killed their workers
     fd:<id>                    channel emit, finish          frames to one front door process
@@ -24,8 +31,8 @@
     control:seen               hash    every process         process -> catalog digest it runs
     lock:reaper                string  reaper                one active reaper, 3 s
 
-Scripts touch keys whose names they build (budgets of a hold), so a cell is one Redis, not a
-Redis Cluster; scale by cells.
+Scripts touch keys whose names they build (budgets of a hold, figures), so a cell is one Redis, not
+a Redis Cluster; scale by cells.
 """
 
 from __future__ import annotations
@@ -96,6 +103,36 @@ def breaker(endpoint_id: str) -> str:
 def breaker_window(endpoint_id: str) -> str:
     """Counts of one endpoint's last 30 s."""
     return f"cb:{endpoint_id}:w"
+
+
+def learnt_limit(endpoint_id: str) -> str:
+    """Calls at once that one endpoint was found to take."""
+    return "aimd:" + endpoint_id
+
+
+def users(endpoint_id: str) -> str:
+    """Processes that use one endpoint."""
+    return "users:" + endpoint_id
+
+
+def rate(endpoint_id: str) -> str:
+    """How much of one endpoint's rates is used."""
+    return "rate:" + endpoint_id
+
+
+def figures_of_minute(minute: int) -> str:
+    """Counts of one minute, numbered since 1970."""
+    return f"fig:m:{minute}"
+
+
+def figures_of_hour(hour: int) -> str:
+    """Counts of one hour, numbered since 1970."""
+    return f"fig:h:{hour}"
+
+
+def sticky(name: str) -> str:
+    """The endpoint that holds the cached prompt of one conversation."""
+    return "stick:" + name
 
 
 def front_door_channel(front_door: str) -> str:

@@ -2,16 +2,16 @@
 -- KEYS: 1 breaker  2 window  3 health:unstable
 -- ARGV: 1 token  2 ok|err|limited  3 how many  4 pause ms (Retry-After)  5 window ms  6 bucket ms  7 min samples
 --       8 error percent  9 base open ms  10 max open ms  11 unstable min errors  12 unstable percent  13 endpoint
---       14 shortest park of a probe ms
+--       14 shortest park of a probe ms  15 1: the caller was a probe, if perhaps of an earlier lease
 -- -> closed | open | reopened | tripped | parked
 local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function pause(state, ms, trips)
   redis.call('HSET', KEYS[1], 'st', state, 'until', string.format('%.0f', now + ms), 'trips', trips, 'probe', '')
   redis.call('PEXPIRE', KEYS[1], math.max(3600000, ms))
 end
-local function shaky() redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[13]) end
+local function shaky(ms) redis.call('ZADD', KEYS[3], now + ms, ARGV[13]) end
 local s = redis.call('HMGET', KEYS[1], 'st', 'probe', 'trips')
-if s[1] == 'half' and s[2] == ARGV[1] then
+if s[1] == 'half' and (s[2] == ARGV[1] or (ARGV[15] == '1' and ARGV[2] == 'ok')) then
   if ARGV[2] == 'ok' then redis.call('DEL', KEYS[1], KEYS[2]); return 'closed' end
   if ARGV[2] == 'limited' then                                        -- it is back, and busy: no outage
     pause('parked', math.max(tonumber(ARGV[4]), tonumber(ARGV[14])), tonumber(s[3] or '0'))
@@ -19,7 +19,8 @@ if s[1] == 'half' and s[2] == ARGV[1] then
   end
   local trips = tonumber(s[3] or '0') + 1
   local ms = math.min(tonumber(ARGV[9]) * 2 ^ (trips - 1), tonumber(ARGV[10]))
-  pause('open', math.max(ms, tonumber(ARGV[4])), trips); shaky()
+  ms = math.max(ms, tonumber(ARGV[4]))
+  pause('open', ms, trips); shaky(ms)
   return 'reopened'
 end
 if s[1] then return 'open' end                                        -- late news of calls made before the trip
@@ -41,9 +42,10 @@ for i = 1, #f, 2 do
 end
 if ARGV[2] == 'ok' then return 'closed' end
 local share = er * 100 / (er + ok)
-if er >= tonumber(ARGV[11]) and share >= tonumber(ARGV[12]) then shaky() end
+if er >= tonumber(ARGV[11]) and share >= tonumber(ARGV[12]) then shaky(tonumber(ARGV[5])) end
 if er + ok >= tonumber(ARGV[7]) and share >= tonumber(ARGV[8]) then
-  pause('open', math.max(tonumber(ARGV[9]), tonumber(ARGV[4])), 1); shaky()
+  local ms = math.max(tonumber(ARGV[9]), tonumber(ARGV[4]))
+  pause('open', ms, 1); shaky(ms)                                     -- planned around no longer than paused
   redis.call('DEL', KEYS[2])
   return 'tripped'
 end

@@ -1,38 +1,76 @@
-"""Breakers as one process sees them, and the retry budget."""
+"""Gates as one process sees them, and the retry budget."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from routing.catalog.shapes import Endpoint, Limits
 from routing.errors import Failure, Unavailable
-from routing.store.health import Health, Verdict
+from routing.store.health import FULL_WAIT_MS, Asking, Gate, Health, Verdict
+from tests.fixtures.redis import FakeTime
 from workers.gates import DEFAULT_PARK_MS, VERDICT_TTL_S, Gates, RetryBudget
 
 GO = Verdict("go", 0)
+FULL = Verdict("full", FULL_WAIT_MS)
 
 
 class FakeHealth:
+    """Answers what it is told to, and keeps what it is asked and told.
+
+    Attributes:
+        learnt: reports on capacity: endpoint, calls at overload, answers, microseconds.
+        meanwhile: what happens in this process while it waits for an answer.
+    """
+
     def __init__(self) -> None:
         self.verdict = GO
+        self.limit = 0.0
+        self.users = 1
         self.asked: list[str] = []
+        self.asking: list[Asking] = []
         self.told: list[tuple[Any, ...]] = []
+        self.learnt: list[tuple[Any, ...]] = []
         self.away = False
+        self.meanwhile: Callable[[], object] | None = None
 
-    def gate(self, endpoint_id: str, token: str) -> Verdict:
+    def gate(self, endpoint_id: str, token: str, asking: Asking) -> Gate:
         if self.away:
             raise Unavailable("away")
         self.asked.append(endpoint_id)
-        return self.verdict
+        self.asking.append(asking)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return Gate(self.verdict, self.limit, self.users)
 
     def outcome(
-        self, endpoint_id: str, token: str, what: str, *, count: int = 1, pause_ms: int = 0
+        self,
+        endpoint_id: str,
+        token: str,
+        what: str,
+        *,
+        count: int = 1,
+        pause_ms: int = 0,
+        probed: bool = False,
     ) -> str:
         if self.away:
             raise Unavailable("away")
-        self.told.append((endpoint_id, token, what, count, pause_ms))
+        word = "back" if probed else what
+        self.told.append((endpoint_id, token, word, count, pause_ms))
         return "closed"
+
+    def learn(
+        self, endpoint_id: str, *, overloaded_at: int = 0, answers: int = 0, late_us: int = 0
+    ) -> float:
+        if self.away:
+            raise Unavailable("away")
+        self.learnt.append((endpoint_id, overloaded_at, answers, late_us))
+        return self.limit
 
 
 @pytest.fixture
@@ -43,7 +81,12 @@ def health() -> FakeHealth:
 @pytest.fixture
 def gates(health: FakeHealth) -> Gates:
     fake: Any = health
-    return Gates(fake)
+    return Gates(fake, "me")
+
+
+@pytest.fixture(scope="session")
+def e(endpoint: Callable[..., Endpoint]) -> Endpoint:
+    return endpoint(id="e")
 
 
 def failure(**changes: Any) -> Failure:
@@ -56,33 +99,35 @@ def failure(**changes: Any) -> Failure:
     return Failure(**(known | changes))
 
 
-def test_a_go_is_believed_for_a_moment(gates: Gates, health: FakeHealth):
+def test_a_go_is_believed_for_a_moment(gates: Gates, health: FakeHealth, e: Endpoint):
     times = [0.0, 0.1, VERDICT_TTL_S - 0.01, VERDICT_TTL_S + 0.01]
 
-    assert [gates.ask("e", "t", now_s) for now_s in times] == [GO] * 4
+    assert [gates.ask(e, "t", now_s) for now_s in times] == [GO] * 4
 
     assert len(health.asked) == 2
 
 
 @pytest.mark.parametrize("state", ["open", "parked", "probe"])
-def test_anything_else_is_asked_anew(gates: Gates, health: FakeHealth, state: Any):
+def test_anything_else_is_asked_anew(gates: Gates, health: FakeHealth, state: Any, e: Endpoint):
     health.verdict = Verdict(state, 5)
 
-    assert [gates.ask("e", "t", 0.0).state for _ in range(2)] == [state] * 2
+    assert [gates.ask(e, "t", 0.0).state for _ in range(2)] == [state] * 2
 
     assert len(health.asked) == 2
 
 
-def test_without_redis_calls_go_ahead_and_reports_are_dropped(gates: Gates, health: FakeHealth):
+def test_without_redis_calls_go_ahead_and_reports_are_dropped(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
     health.away = True
 
-    assert gates.ask("e", "t", 0.0) == GO
+    assert gates.ask(e, "t", 0.0) == GO
     gates.succeeded("e", "t")
     gates.failed("e", "t", failure())
     gates.flush()
 
     health.away = False
-    gates.ask("e", "t", 0.1)
+    gates.ask(e, "t", 0.1)
     assert health.asked == ["e"]
 
 
@@ -97,11 +142,13 @@ def test_successes_are_told_together(gates: Gates, health: FakeHealth):
     assert health.told == [("e", "", "ok", 3, 0), ("f", "", "ok", 1, 0)]
 
 
-def test_a_failure_is_told_at_once_and_ends_the_belief(gates: Gates, health: FakeHealth):
-    gates.ask("e", "t", 0.0)
+def test_a_failure_is_told_at_once_and_ends_the_belief(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    gates.ask(e, "t", 0.0)
 
     gates.failed("e", "t", failure(retry_after_ms=700))
-    gates.ask("e", "t", 0.0)
+    gates.ask(e, "t", 0.0)
 
     assert health.told == [("e", "t", "err", 1, 700)]
     assert len(health.asked) == 2
@@ -124,13 +171,15 @@ def test_a_callers_mistake_is_an_answer(gates: Gates, health: FakeHealth):
 
 
 @pytest.mark.parametrize(
-    ("blame", "word"), [("provider", "err"), ("caller", "ok")], ids=["it failed", "it answered 400"]
+    ("blame", "word"),
+    [("provider", "err"), ("caller", "back")],
+    ids=["it failed", "it answered 400"],
 )
 def test_a_probe_reports_at_once_under_its_own_name(
-    gates: Gates, health: FakeHealth, blame: Any, word: str
+    gates: Gates, health: FakeHealth, blame: Any, word: str, e: Endpoint
 ):
     health.verdict = Verdict("probe", 0)
-    gates.ask("e", "mine", 0.0)
+    gates.ask(e, "mine", 0.0)
 
     gates.failed("e", "mine", failure(blame=blame))
     gates.flush()
@@ -138,20 +187,22 @@ def test_a_probe_reports_at_once_under_its_own_name(
     assert health.told == [("e", "mine", word, 1, 0)]
 
 
-def test_a_probe_that_succeeds_is_told_at_once_and_once(gates: Gates, health: FakeHealth):
+def test_a_probe_that_succeeds_is_told_at_once_and_once(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
     health.verdict = Verdict("probe", 0)
-    gates.ask("e", "mine", 0.0)
+    gates.ask(e, "mine", 0.0)
 
     gates.succeeded("e", "mine")
     gates.succeeded("e", "mine")
     gates.flush()
 
-    assert health.told == [("e", "mine", "ok", 1, 0), ("e", "", "ok", 1, 0)]
+    assert health.told == [("e", "mine", "back", 1, 0), ("e", "", "ok", 1, 0)]
 
 
-def test_a_probe_that_was_broken_off_says_nothing(gates: Gates, health: FakeHealth):
+def test_a_probe_that_was_broken_off_says_nothing(gates: Gates, health: FakeHealth, e: Endpoint):
     health.verdict = Verdict("probe", 0)
-    gates.ask("e", "mine", 0.0)
+    gates.ask(e, "mine", 0.0)
 
     gates.abandoned("mine")
     gates.flush()
@@ -159,12 +210,251 @@ def test_a_probe_that_was_broken_off_says_nothing(gates: Gates, health: FakeHeal
     assert health.told == []
 
 
-def test_it_fits_the_real_thing(fake_redis):
+def test_a_probe_that_left_without_a_word_is_forgotten(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    health.verdict = Verdict("probe", 0)
+    gates.ask(e, "mine", 0.0)
+
+    gates.left("e", "mine")
+    gates.succeeded("e", "mine")
+
+    assert health.told == []
+
+
+def test_it_fits_the_real_thing(fake_redis, e: Endpoint):
     gates = Gates(Health(fake_redis))
     for number in range(12):
         gates.failed("e", str(number), failure())
 
-    assert gates.ask("e", "t", 0.0).state == "open"
+    assert gates.ask(e, "t", 0.0).state == "open"
+
+
+# calls in flight
+
+
+def test_a_call_counts_until_it_is_over(gates: Gates, e: Endpoint):
+    gates.ask(e, "a", 0.0)
+    gates.ask(e, "b", 0.0)
+    gates.succeeded("e", "a")
+    assert gates.in_flight("e") == 2
+
+    for _ in range(2):
+        gates.left("e", "a")
+        gates.left("e", "unknown")
+
+    assert gates.in_flight("e") == 1
+
+
+@pytest.mark.parametrize("state", ["open", "parked", "full"])
+def test_a_call_that_may_not_be_made_does_not_count(
+    gates: Gates, health: FakeHealth, state: Any, e: Endpoint
+):
+    health.verdict = Verdict(state, 5)
+    gates.ask(e, "a", 0.0)
+    assert gates.in_flight("e") == 0
+
+    gates.enter("e", "a")  # let through in spite of it
+
+    assert gates.in_flight("e") == 1
+
+
+def test_a_caller_that_is_gone_before_its_verdict_does_not_count(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    health.meanwhile = killed
+    with pytest.raises(KeyboardInterrupt):
+        gates.ask(e, "a", 0.0)
+
+    assert gates.in_flight("e") == 0
+
+
+def test_callers_that_wait_for_a_verdict_see_each_other(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    health.meanwhile = lambda: gates.ask(e, "b", 0.0)
+
+    gates.ask(e, "a", 0.0)
+
+    assert [(asking.worker, asking.in_flight) for asking in health.asking] == [("me", 0), ("me", 1)]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["ask", "ask", "ask", "enter", "succeeded", "failed", "limited", "abandoned", "left"]
+        ),
+        st.sampled_from(["e", "f"]),
+        st.integers(0, 5),
+        st.sampled_from(["go", "go", "probe", "open", "parked", "full", "away"]),
+    )
+)
+
+
+@given(steps=STEPS)
+def test_calls_in_flight_are_those_let_through_and_not_left(
+    steps: list[tuple[str, str, int, Any]], endpoint: Callable[..., Endpoint]
+):
+    health = FakeHealth()
+    fake: Any = health
+    gates, expected = Gates(fake), {"e": set[str](), "f": set[str]()}
+    endpoints = {name: endpoint(id=name) for name in expected}
+    for now_s, (step, name, number, state) in enumerate(steps):
+        token = f"{name}{number}"
+        health.away = state == "away"
+        health.verdict = GO if health.away else Verdict(state, 0)
+        if step == "ask" and token in expected[name]:
+            continue  # tokens are never used for two calls at once
+        if step == "ask":
+            let_through = gates.ask(endpoints[name], token, float(now_s)).state in {"go", "probe"}
+            expected[name] |= {token} if let_through else set()
+        elif step == "enter":
+            gates.enter(name, token)
+            expected[name].add(token)
+        elif step == "left":
+            gates.left(name, token, tokens=7)
+            expected[name].discard(token)
+        elif step == "abandoned":
+            gates.abandoned(token)
+        elif step == "succeeded":
+            gates.succeeded(name, token)
+        else:
+            gates.failed(name, token, failure(limited=step == "limited"))
+        assert {one: gates.in_flight(one) for one in expected} == {
+            one: len(tokens) for one, tokens in expected.items()
+        }
+
+
+# calls at once
+
+
+def test_each_process_takes_its_share_without_asking(gates: Gates, health: FakeHealth, e: Endpoint):
+    health.limit, health.users = 10.0, 4
+
+    verdicts = [gates.ask(e, str(number), 0.0) for number in range(5)]
+
+    assert verdicts == [GO, GO, GO, FULL, FULL]
+    assert len(health.asked) == 1
+    gates.left("e", "0")
+    assert gates.ask(e, "5", 0.0) == GO
+
+
+def test_the_catalog_caps_calls_at_once(
+    gates: Gates, health: FakeHealth, endpoint: Callable[..., Endpoint]
+):
+    capped = endpoint(id="e", limits=Limits(concurrency=2))
+    health.away = True
+
+    assert [gates.ask(capped, str(number), 0.0) for number in range(3)] == [GO, GO, FULL]
+
+
+def test_room_is_believed_as_long_as_a_go(gates: Gates, health: FakeHealth, e: Endpoint):
+    health.verdict, health.limit = FULL, 1.0
+    gates.enter("e", "old")
+    assert gates.ask(e, "a", 0.0) == FULL
+    assert gates.ask(e, "a", 0.1) == FULL
+    gates.left("e", "old")
+
+    assert gates.ask(e, "a", VERDICT_TTL_S - 0.01) == GO
+    assert len(health.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"limited": True, "status": 429}, {"status": 503}, {"limited": True, "status": 529}]
+)
+def test_too_much_to_do_is_told_with_the_calls_in_flight(
+    gates: Gates, health: FakeHealth, changes: dict[str, Any], e: Endpoint
+):
+    for token in "abc":
+        gates.ask(e, token, 0.0)
+
+    gates.failed("e", "b", failure(**changes))
+    gates.failed("f", "x", failure())
+
+    assert health.learnt == [("e", 3, 0, 0)]
+
+
+def test_answers_are_told_where_there_is_a_limit_to_raise(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    gates.ask(e, "a", 0.0)
+    gates.succeeded("e", "a")
+    gates.flush()
+    assert health.learnt == []
+    health.limit = 4.0
+    gates.ask(e, "b", 1.0)
+    for token in "bcd":
+        gates.succeeded("e", token)
+
+    gates.flush()
+
+    assert health.learnt == [("e", 0, 3, 0)]
+
+
+# rates
+
+
+def test_where_there_is_a_rate_every_call_is_asked_for(
+    gates: Gates, health: FakeHealth, endpoint: Callable[..., Endpoint]
+):
+    rated = endpoint(id="e", limits=Limits(tpm=6_000))
+
+    for token in "abc":
+        gates.ask(rated, token, 0.0, tokens=70)
+
+    assert [(one.limits.tpm, one.tokens) for one in health.asking] == [(6_000, 70)] * 3
+
+
+def test_tokens_are_corrected_together_by_what_was_used(
+    gates: Gates, health: FakeHealth, endpoint: Callable[..., Endpoint]
+):
+    rated, free = endpoint(id="e", limits=Limits(tpm=6_000)), endpoint(id="f")
+    for token, used in (("a", 170), ("b", 50), ("c", 0)):
+        gates.ask(rated, token, 0.0, tokens=70)
+        gates.left("e", token, tokens=used)
+        gates.left("e", token, tokens=used)
+    gates.ask(free, "d", 0.0, tokens=70)
+    gates.left("f", "d", tokens=500)
+
+    gates.flush()
+    gates.flush()
+
+    assert health.learnt == [("e", 0, 0, (100 - 20) * 10_000)]
+
+
+def test_a_fleet_finds_how_many_calls_a_provider_takes(
+    fake_redis: Any, fake_time: FakeTime, e: Endpoint
+):
+    # Given: two processes that would like to make forty calls a second, and eight are taken.
+    gates = [Gates(Health(fake_redis), f"w{number}") for number in range(2)]
+    takes, answered, refused = 8, 0, 0
+    for step in range(40):
+        running: list[tuple[Gates, str]] = []
+        for number in range(40):
+            gate, token = gates[number % 2], f"{step}.{number}"
+            if gate.ask(e, token, float(step)).state not in {"go", "probe"}:
+                continue
+            if len(running) < takes:
+                gate.succeeded("e", token)
+                running.append((gate, token))
+            else:
+                gate.failed("e", token, failure(limited=True, status=429))
+                gate.left("e", token)
+                refused += 1
+        for gate, token in running:
+            gate.left("e", token)
+        for gate in gates:
+            gate.flush()
+        answered += len(running)
+        fake_time.advance(1_001)
+
+    # Then: nearly all it takes is used, few calls are made in vain, and the number is known.
+    assert answered >= 0.9 * 40 * takes
+    assert refused <= 0.2 * answered
+    assert takes * 0.7 <= Health(fake_redis).gate("e", "look").limit <= takes * 1.3
 
 
 def test_second_tries_are_a_share_of_the_first_ones_and_a_floor():
