@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import gevent
@@ -240,10 +241,11 @@ class Reading:
 
     def _bytes(self, frame: Frame) -> bytes:
         if frame.kind is Kind.ERROR:
-            return self._in_band(_failure(frame))
+            routed = orjson.loads(frame.payload).get("openrouter_metadata") or {}
+            return self._in_band(_failure(frame), routed)
         return frame.payload
 
-    def _in_band(self, failure: Failure) -> bytes:
+    def _in_band(self, failure: Failure, routed: Mapping[str, Any] = MappingProxyType({})) -> bytes:
         spec = self.accepted.spec
         render = renderer(
             spec.api,
@@ -252,6 +254,7 @@ class Reading:
             spec.entries[0].model_id,
             failure.provider or "",
         )
+        render.note(routed)
         return render.broken(failure)
 
     def _refill(self) -> None:

@@ -2,30 +2,63 @@
 
 The rules, in order; the first that applies decides:
 
-1. A byte has gone out, or the caller allows no fallback: the failure is the answer.
-2. The request itself was refused: only another model can help.
-3. The endpoint could not be tried (its breaker is open): the next one.
-4. No tries, no time or no retry budget left: the failure is the answer.
-5. Another endpoint is left: that one.
-6. The last endpoint: again after a short Retry-After if it was busy, after a short pause if it
+1. A byte has gone out and the answer cannot go on elsewhere, or there is no time left: the failure
+   is the answer.
+2. The request itself was refused: only another model can help. Where it was too long, also an
+   endpoint of the same model with a longer context; where its content was refused, also another
+   provider of the same model.
+3. The endpoint was not called (out of order, parked, full): the next one. When all were passed
+   over as out of order, the one that is so for the shortest time is called all the same.
+4. Everything was busy and the caller would rather wait: again from the start, later.
+5. No tries or no retry budget left: the failure is the answer.
+6. Another endpoint is left: that one.
+7. The last endpoint: again after a short Retry-After if it was busy, after a short pause if it
    broke, and never if it kept silent or refused our key.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from routing.errors import Failure
 from routing.wire.job import PlanEntry
 
 #: Upstream calls for one request (Google SRE, "Handling Overload": three, then give up).
 MAX_ATTEMPTS = 3
+#: Upstream calls for one request that waits, where those refused as busy do not count as tries.
+MAX_CALLS = 32
 #: Less time than this is not enough to connect and to get a first byte.
 MIN_REMAINING_MS = 1_000
 #: Longest Retry-After waited for on the caller's time; a longer one is the caller's to wait.
 RETRY_AFTER_MAX_MS = 5_000
 #: Pause before the same endpoint is called again: half of it for sure, the rest by the draw.
 BACKOFF_MS = 500
+#: A job that waits is looked at no more often, and no less often, than this.
+WAIT_MIN_MS, WAIT_MAX_MS = 250, 10_000
+#: Kept of the time that is left when a job is laid down: it must be woken, and then served.
+WAIT_MARGIN_MS = 3_000
+
+#: Why an endpoint was not available: its breaker is open, it asked us to wait, we call it too often
+#: or too much at once, it refused this very call as busy, or it cannot serve this (any more).
+Busy = Literal["open", "parked", "full", "limited", "unfit"]
+#: Reasons that are about load alone.
+_LOAD = frozenset({"parked", "full", "limited"})
+#: What a wait is told with.
+_WAITING_STATUSES = frozenset({429, 503, 529})
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An entry that was not available.
+
+    Attributes:
+        until_ms: when it may be again (ms since 1970 UTC); None when nobody knows.
+    """
+
+    index: int
+    why: Busy
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,26 +66,42 @@ class AttemptState:
     """How far one request has come.
 
     Attributes:
+        now_ms: ms since 1970 UTC.
+        remaining_ms: until the request's deadline.
         index: the entry that was just tried.
         tries_here: upstream calls made to that entry, this one included.
-        tries_total: upstream calls made for the request, this one included.
+        tries_total: upstream calls that count as tries, this one included.
+        calls: upstream calls made at all, this one included.
         bytes_sent: whether the client has had any byte of an answer.
-        remaining_ms: until the request's deadline.
+        rescuing: whether an answer that has begun may go on at another endpoint.
         budget_left: whether the pool's retry budget allows one more call.
-        refused_models: models that refused the request itself.
+        waits: the caller would rather wait than be refused for want of a free endpoint.
+        contexts: context length of each entry, 0 where unknown.
+        ruled_out: entries that cannot serve this request at all.
+        skipped: entries that were not available, in this round of all.
+        faulted: an endpoint failed for another reason than being busy.
+        forced: one was chosen although it was out of order; that happens once.
         last: the last failure of an endpoint that was really called; None before the first.
     """
 
     entries: tuple[PlanEntry, ...]
     remaining_ms: int
+    now_ms: int = 0
     index: int = 0
     tries_here: int = 1
     tries_total: int = 1
+    calls: int = 1
     bytes_sent: bool = False
+    rescuing: bool = False
     budget_left: bool = True
     allow_fallbacks: bool = True
     max_attempts: int = MAX_ATTEMPTS
-    refused_models: frozenset[str] = frozenset()
+    waits: bool = False
+    contexts: tuple[int, ...] = ()
+    ruled_out: frozenset[int] = frozenset()
+    skipped: tuple[Skipped, ...] = ()
+    faulted: bool = False
+    forced: bool = False
     last: Failure | None = None
 
 
@@ -65,8 +114,20 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Go on with `entries[index]`, maybe in another provider's pool."""
+    """Go on with `entries[index]`, maybe in another provider's pool.
 
+    `forced` calls it although it is out of order: everything else is too.
+    """
+
+    index: int
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Lay the job down for `delay_ms`, then begin anew with `entries[index]`."""
+
+    delay_ms: int
     index: int
 
 
@@ -78,39 +139,63 @@ class GiveUp:
     in_band: bool = False
 
 
-Decision = Retry | Fallback | GiveUp
+Decision = Retry | Fallback | Wait | GiveUp
 
 
-def not_tried(retry_after_ms: int) -> Failure:
-    """The failure of an endpoint whose breaker is open: no call was made, nobody is to blame."""
+def not_tried(wait_ms: int, why: Busy = "open") -> Failure:
+    """The failure of an endpoint that was not called: nobody is to blame."""
+    busy = why in _LOAD
     return Failure(
-        status=503,
-        message="Service temporarily unavailable",
+        status=429 if busy else 503,
+        message=(
+            "Rate limited upstream. Retry shortly." if busy else "Service temporarily unavailable"
+        ),
         retryable=True,
         blame="router",
-        retry_after_ms=retry_after_ms,
+        limited=busy,
+        retry_after_ms=wait_ms,
+    )
+
+
+def noted(state: AttemptState, failure: Failure, why: Busy = "open") -> AttemptState:
+    """The state with a failure taken into it; comes before `decide`.
+
+    `why` is read of failures made by `not_tried` only.
+    """
+    tried = failure.blame != "router"
+    skipped = state.skipped
+    if not tried or failure.limited:
+        wait_ms = failure.retry_after_ms
+        until_ms = None if wait_ms is None or why == "unfit" else state.now_ms + wait_ms
+        skipped += (Skipped(state.index, "limited" if tried else why, until_ms),)
+    return replace(
+        state,
+        ruled_out=state.ruled_out | _ruled_out(state, failure),
+        skipped=skipped,
+        faulted=state.faulted or (tried and not failure.limited),
+        last=failure if tried else state.last,
     )
 
 
 def decide(state: AttemptState, failure: Failure, draw: float) -> Decision:
-    """Retry, Fallback or GiveUp.
+    """Retry, Fallback, Wait or GiveUp.
 
     Args:
-        state: where the request stands, the failed attempt included.
-        failure: what the attempt came to; `not_tried` when the breaker refused it.
+        state: where the request stands, `noted` with the failure.
+        failure: what the attempt came to; `not_tried` when no call was made.
         draw: 0 to 1 from the caller's random source, for jitter.
     """
-    tried = failure.blame != "router"
-    told = failure if tried else state.last or failure
-    give_up = GiveUp(told, in_band=state.bytes_sent)
-    if state.bytes_sent or not state.allow_fallbacks:
+    give_up = GiveUp(_told(state), in_band=state.bytes_sent)
+    too_late = state.bytes_sent and not state.rescuing
+    if too_late or state.remaining_ms < MIN_REMAINING_MS:
         return give_up
-    following = _next(state, failure)
-    if state.remaining_ms < MIN_REMAINING_MS:
-        return give_up
-    if not tried:
-        return give_up if following is None else Fallback(following)
-    if state.tries_total >= state.max_attempts or not state.budget_left:
+    following = _next(state)
+    if failure.blame == "router" or _costs_nothing(state, failure):
+        if following is not None and state.allow_fallbacks and state.calls < MAX_CALLS:
+            return Fallback(following)
+        return _when_all_are_busy(state) or give_up
+    spent = state.tries_total >= state.max_attempts or not state.budget_left
+    if spent or not state.allow_fallbacks:
         return give_up
     if following is not None:
         return Fallback(following)
@@ -120,38 +205,113 @@ def decide(state: AttemptState, failure: Failure, draw: float) -> Decision:
 def after(state: AttemptState, decision: Decision, failure: Failure) -> AttemptState:
     """The state of the next attempt; the caller adds what only it knows (time, budget, bytes)."""
     tried = failure.blame != "router"
-    refused = state.refused_models
-    if failure.blame == "caller":
-        refused |= {state.entries[state.index].model_id}
-    moved = replace(state, refused_models=refused, last=failure if tried else state.last)
+    spent = int(tried and not _costs_nothing(state, failure))
+    tries, calls = state.tries_total + spent, state.calls + int(tried)
     match decision:
         case Retry():
+            here = state.tries_here + 1
+            return replace(state, tries_here=here, tries_total=tries, calls=calls)
+        case Fallback(index, forced):
             return replace(
-                moved, tries_here=state.tries_here + 1, tries_total=state.tries_total + 1
+                state,
+                index=index,
+                tries_here=1,
+                tries_total=tries,
+                calls=calls,
+                forced=state.forced or forced,
             )
-        case Fallback(index):
-            # An endpoint that was not called has cost nothing.
+        case Wait(_, index):
             return replace(
-                moved, index=index, tries_here=1, tries_total=state.tries_total + int(tried)
+                state, index=index, tries_here=1, tries_total=tries, calls=calls, skipped=()
             )
         case GiveUp():
-            return moved
+            return state
 
 
-def _next(state: AttemptState, failure: Failure) -> int | None:
-    """The first entry after this one that the failure does not rule out."""
-    refused = state.refused_models
-    if failure.blame == "caller":
-        refused |= {state.entries[state.index].model_id}
+def another_may_answer(state: AttemptState, failure: Failure) -> bool:
+    """Whether this failure would be followed by a call of another endpoint."""
+    return isinstance(decide(noted(state, failure), failure, 0.0), Fallback)
+
+
+def _costs_nothing(state: AttemptState, failure: Failure) -> bool:
+    """A call that was refused as busy is no try of a caller who waits, unless waiting is over."""
+    return state.waits and failure.limited and not state.faulted
+
+
+def _ruled_out(state: AttemptState, failure: Failure) -> frozenset[int]:
+    """Entries that would refuse this request as this one did."""
+    if failure.blame != "caller":
+        return frozenset()
+    here = state.entries[state.index]
+    same = [i for i, entry in enumerate(state.entries) if entry.model_id == here.model_id]
+    match failure.kind:
+        case "context":
+            longest = _context(state, state.index)
+            same = [i for i in same if _context(state, i) <= longest]
+        case "moderation" | "refusal":
+            same = [i for i in same if _provider(state.entries[i]) == _provider(here)]
+        case _:
+            pass
+    return frozenset((*same, state.index))
+
+
+def _context(state: AttemptState, index: int) -> int:
+    return state.contexts[index] if index < len(state.contexts) else 0
+
+
+def _provider(entry: PlanEntry) -> str:
+    return entry.endpoint_id.partition(":")[0].partition("/")[0]
+
+
+def _next(state: AttemptState) -> int | None:
+    """The first entry after this one that nothing rules out."""
     for index in range(state.index + 1, len(state.entries)):
-        if state.entries[index].model_id not in refused:
+        if index not in state.ruled_out:
             return index
     return None
 
 
+def _when_all_are_busy(state: AttemptState) -> Decision | None:
+    """Nothing is left to try, and the last one was busy: wait for one, or call one in spite."""
+    busy = [one for one in state.skipped if one.why != "unfit"]
+    if state.faulted or state.bytes_sent or not busy:
+        return None
+    if state.waits:
+        return _wait(state, busy) if state.calls < MAX_CALLS else None
+    if state.last is None and not state.forced and all(one.why == "open" for one in busy):
+        # Never none: the breakers may be wrong, and without a call nobody would find out.
+        least = min(busy, key=lambda one: one.until_ms or 0)
+        return Fallback(least.index, forced=True)
+    return None
+
+
+def _wait(state: AttemptState, busy: list[Skipped]) -> Wait | None:
+    hints = [one.until_ms - state.now_ms for one in busy if one.until_ms is not None]
+    wanted_ms = min(max(min(hints, default=WAIT_MIN_MS), WAIT_MIN_MS), WAIT_MAX_MS)
+    delay_ms = min(wanted_ms, state.remaining_ms - WAIT_MARGIN_MS)
+    if delay_ms < WAIT_MIN_MS:
+        return None
+    return Wait(delay_ms, min(one.index for one in busy))
+
+
+def _told(state: AttemptState) -> Failure:
+    """The last failure of a call, or that none could be made; with the shortest wait there is."""
+    now_ms = state.now_ms
+    waits_ms = [one.until_ms - now_ms for one in state.skipped if one.until_ms is not None]
+    shortest_ms = max(min(waits_ms), 0) if waits_ms else None
+    told = state.last
+    if told is None:
+        whys = {one.why for one in state.skipped} - {"unfit"}
+        load = bool(whys) and whys <= _LOAD
+        return not_tried(shortest_ms or 0, "parked" if load else "open")
+    if told.status not in _WAITING_STATUSES or shortest_ms is None:
+        return told
+    return replace(told, retry_after_ms=min(shortest_ms, told.retry_after_ms or shortest_ms))
+
+
 def _again(state: AttemptState, failure: Failure, draw: float) -> Retry | None:
     """Whether the last endpoint left is worth another call."""
-    if failure.blame == "caller" or failure.silent or not failure.retryable:
+    if failure.blame == "caller" or failure.silent or not failure.retryable or state.bytes_sent:
         return None
     if failure.limited:
         wait_ms = failure.retry_after_ms

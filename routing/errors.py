@@ -15,6 +15,7 @@
     │   ├── UpstreamLimited   429  the provider asked us to slow down; parks, is no outage
     │   ├── UpstreamDown      502  5xx, refused, reset, broken stream, unreadable answer
     │   ├── UpstreamRejected  4xx  the provider refused this request; the caller's doing
+    │   │   └── UpstreamRefused 403  its content filter ended the answer before the first word
     │   ├── UpstreamDenied    502  the provider refused *our* key or account
     │   └── AnswerLost        502  Redis was away for so long that frames were given up; ours
     └── RouterFault                ours
@@ -33,6 +34,9 @@ from typing import Any, ClassVar, Literal
 
 Blame = Literal["caller", "provider", "router"]
 TimeoutPhase = Literal["connect", "first_byte", "gap", "total"]
+#: What about a request was refused, where that says who else may take it: too long for the
+#: endpoint's context, flagged by its moderation, or not answered by the model's content filter.
+RefusalKind = Literal["", "context", "moderation", "refusal"]
 
 #: Typed reason per status, as clients of the 2026 API read it in `metadata.error_type`.
 _ERROR_TYPES: Mapping[int, str] = {
@@ -189,6 +193,7 @@ class Failure:
         retry_after_ms: the provider's own hint, already clamped.
         raw: the provider's error body, cut; goes into `metadata.raw`.
         provider: display name, for `metadata.provider_name`.
+        kind: of a refusal that others may see differently; "" for any other failure.
     """
 
     status: int
@@ -200,6 +205,7 @@ class Failure:
     retry_after_ms: int | None = None
     raw: str | None = None
     provider: str | None = None
+    kind: RefusalKind = ""
 
     def body(self, previous: tuple[Failure, ...] = ()) -> dict[str, Any]:
         """The contract's error envelope, with the attempts before it in `previous_errors`."""
@@ -232,9 +238,11 @@ class UpstreamError(RouterError):
         raw: str | None = None,
         status: int | None = None,
         retry_after_ms: int | None = None,
+        kind: RefusalKind = "",
     ) -> None:
         super().__init__(message, retry_after_ms=retry_after_ms)
         self.raw = raw
+        self.kind = kind
         self.told_status = status if status is not None else type(self).status
 
     def failure(self, provider: str) -> Failure:
@@ -249,6 +257,7 @@ class UpstreamError(RouterError):
             retry_after_ms=self.retry_after_ms,
             raw=self.raw,
             provider=provider,
+            kind=self.kind,
         )
 
 
@@ -283,6 +292,17 @@ class UpstreamRejected(UpstreamError):
     status = 400
     retryable = False
     blame = "caller"
+
+
+class UpstreamRefused(UpstreamRejected):
+    """The model's content filter stopped the answer before its first word; others may answer."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The provider's content filter refused to answer this request", kind="refusal"
+        )
 
 
 class UpstreamDenied(UpstreamError):

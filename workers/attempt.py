@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import gevent
-import orjson
 
 from routing.catalog.shapes import Endpoint
-from routing.decide import AttemptState, GiveUp, Retry, after, decide, not_tried
+from routing.decide import (
+    AttemptState,
+    Busy,
+    Fallback,
+    GiveUp,
+    Retry,
+    Wait,
+    after,
+    another_may_answer,
+    decide,
+    not_tried,
+    noted,
+)
 from routing.errors import Failure, UpstreamError
 from routing.store.health import Verdict
 from routing.store.jobs import NotClaimed
+from routing.wire.chat import ChatRequest, Reasoning
 from routing.wire.envelope import told_to
-from routing.wire.events import Answer
-from routing.wire.job import (
-    AttemptRecord,
-    JobSpec,
-    PlanEntry,
-    attempts_from_list,
-    attempts_to_list,
-)
+from routing.wire.events import Answer, Finish
+from routing.wire.job import AttemptRecord, JobSpec, PlanEntry
 from routing.wire.render import Renderer, renderer
 from routing.wire.request import InferenceRequest, request_from_json
-from workers.call import Bounds, Call, Interrupted
+from workers.call import Bounds, Call, Interrupted, Tally
 from workers.emitter import Stream
-from workers.ending import Ending, failed_before
+from workers.ending import Ending
 from workers.held import Held
 from workers.inline import Inliner
+from workers.lessons import judge_of, learn, remember, used_tokens
 from workers.pools import batch_queue, doorbell, interactive_queue
+from workers.rescue import BrokenOff, Onward
 from workers.runtime import Runtime
+from workers.trail import Trail
 
-#: The request itself was refused; other endpoints of the same model would refuse it too.
-_REFUSED = frozenset({400, 413, 422})
 _rng = random.Random()  # noqa: S311 - jitter, not a secret
 
 
@@ -46,7 +53,8 @@ def run(runtime: Runtime, job_id: str) -> None:
         return
     spec = JobSpec.from_json(claim.spec)
     runtime.metrics.claimed(spec.entries[claim.attempt].pool, claim.waited_ms)
-    history = list(attempts_from_list(orjson.loads(claim.history))) if claim.history else []
+    trail = Trail.from_json(claim.history, spec)
+    endpoints = runtime.catalog.current.endpoints
     with runtime.held.holding(claim) as held:
         Attempts(
             runtime=runtime,
@@ -54,9 +62,10 @@ def run(runtime: Runtime, job_id: str) -> None:
             spec=spec,
             request=request_from_json(spec.api, claim.request),
             out=runtime.emitter.open(job_id, claim.epoch, claim.front_door),
-            history=history,
+            history=trail.attempts,
             inliner=Inliner(runtime.fetcher),
-            state=_state(spec, claim.attempt, history, runtime.settings.max_attempts),
+            state=trail.state(spec, claim.attempt, endpoints, runtime.settings.max_attempts),
+            forced=trail.forced,
         ).run()
 
 
@@ -67,7 +76,8 @@ class Attempts:
     Attributes:
         history: calls made so far, by this process or by those before it.
         inliner: fetches the request's media where a provider takes no URLs.
-        skipped: verdicts on the endpoints that were passed over.
+        forced: the next endpoint is called even if its breaker is open: all are.
+        broken: an answer that broke off after its first byte and looks for an endpoint to go on.
     """
 
     runtime: Runtime
@@ -78,25 +88,22 @@ class Attempts:
     history: list[AttemptRecord]
     state: AttemptState
     inliner: Inliner
-    skipped: list[Verdict] = field(default_factory=list)
+    forced: bool = False
+    broken: BrokenOff | None = None
 
     def run(self) -> None:
         """Try endpoints until one answers, another pool must go on, or nothing is left."""
         going = True
         while going:
-            entry = self.spec.entries[self.state.index]
-            endpoint = self.runtime.catalog.current.endpoints.get(entry.endpoint_id)
-            verdict = self._verdict(entry)
-            if endpoint is None or verdict.state in {"open", "parked"}:
-                self.skipped.append(verdict)
-                failure: Failure | None = _passed_over(self.skipped)
-            else:
-                failure = self._try(entry, endpoint)
+            failure = self._attempt(self.spec.entries[self.state.index])
             going = failure is not None and self._go_on(failure)
 
     @property
     def _token(self) -> str:
-        return f"{self.spec.generation_id}:{self.held.claim.epoch}:{self.state.index}"
+        """Unique to one call of one claim."""
+        state = self.state
+        claim = self.held.claim
+        return f"{self.spec.generation_id}:{claim.epoch}:{state.index}:{state.calls}"
 
     @property
     def _remaining_ms(self) -> int:
@@ -108,37 +115,74 @@ class Attempts:
             self.runtime, self.spec, self.request, self.held, self.out, tuple(self.history)
         )
 
-    def _verdict(self, entry: PlanEntry) -> Verdict:
-        verdict = self.runtime.gates.ask(entry.endpoint_id, self._token, time.monotonic())
-        last = self.state.index + 1 >= len(self.spec.entries)
-        if verdict.state == "open" and last and not self.history:
-            # Everything else was passed over: the least bad endpoint gets through, never none.
+    def _attempt(self, entry: PlanEntry) -> Failure | None:
+        """One entry of the plan; None when the job has ended here, or is no longer ours."""
+        endpoint = self.runtime.catalog.current.endpoints.get(entry.endpoint_id)
+        if endpoint is None:
+            return self._passed_over(0, "unfit")
+        onward = None
+        if self.broken is not None:
+            onward = self.broken.onward(self.spec.api, self._asked(entry), entry, endpoint)
+            if onward is None:
+                return self._passed_over(0, "unfit")
+            if onward.full:
+                self._full(self.broken)
+                return None
+        verdict = self._verdict(endpoint)
+        match verdict.state:
+            case "go" | "probe":
+                return self._try(entry, endpoint, onward)
+            case busy:
+                return self._passed_over(verdict.wait_ms, busy)
+
+    def _verdict(self, endpoint: Endpoint) -> Verdict:
+        gates, token = self.runtime.gates, self._token
+        forced, self.forced = self.forced, False
+        verdict = gates.ask(endpoint, token, time.monotonic(), tokens=self.spec.prompt_tokens_max)
+        if forced and verdict.state == "open":
+            gates.enter(endpoint.id, token)
             return Verdict("go", 0)
         return verdict
 
-    def _try(self, entry: PlanEntry, endpoint: Endpoint) -> Failure | None:
+    def _passed_over(self, wait_ms: int, why: Busy) -> Failure:
+        failure = not_tried(wait_ms, why)
+        self.state = noted(self._current(), failure, why)
+        return failure
+
+    def _current(self) -> AttemptState:
+        """The state as of now."""
+        pool = self.spec.entries[self.state.index].pool
+        return replace(
+            self.state,
+            now_ms=self.runtime.clock.now_ms(),
+            remaining_ms=self._remaining_ms,
+            bytes_sent=self.held.sent,
+            rescuing=self.broken is not None,
+            budget_left=self.runtime.budget.left(pool, time.monotonic()),
+        )
+
+    def _try(self, entry: PlanEntry, endpoint: Endpoint, onward: Onward | None) -> Failure | None:
         """One call; None when the job has ended here, or is no longer ours."""
-        started = time.monotonic()
-        self.held.cancellable = endpoint.provider.cancellation and self.spec.stream
+        token = self._token
         if not self.history:
-            self.runtime.budget.first(entry.pool, started)
-        call = self._call(entry, endpoint)
-        render = self._renderer(endpoint)
+            self.runtime.budget.first(entry.pool, time.monotonic())
+        self.held.cancellable = endpoint.provider.cancellation and self.spec.stream
+        made = _Made(token, self._render(entry, endpoint, onward), time.monotonic())
+        call = self._call(entry, endpoint, made, onward)
         try:
-            answer = self._carry_out(call, render)
+            answer = self._carry_out(call, made.render)
         except Interrupted:
-            self._interrupted(entry, call, render)
+            self._interrupted(entry, call, made)
             return None
         except UpstreamError as error:
             failure = error.failure(endpoint.provider.name)
             failure = replace(failure, message=told_to(self.spec.api, failure.message))
-            return self._failed(entry, call, render, failure, started)
-        self._succeeded(entry, call, started)
-        if answer is None:
-            self._ending.streamed(entry, endpoint, call.tally, render)
+            return self._failed(entry, call, made, failure)
         else:
-            self._ending.plain(entry, endpoint, call.tally, render, answer)
-        return None
+            self._answered(entry, call, made, answer)
+            return None
+        finally:
+            self._left(call, made)
 
     def _carry_out(self, call: Call, render: Renderer) -> Answer | None:
         """Make the call; the answer of a plain one, None for a stream, which is passed on."""
@@ -147,10 +191,21 @@ class Attempts:
         call.streamed(render, self.out)
         return None
 
-    def _call(self, entry: PlanEntry, endpoint: Endpoint) -> Call:
-        token = self._token
+    def _call(
+        self, entry: PlanEntry, endpoint: Endpoint, made: _Made, onward: Onward | None
+    ) -> Call:
+        request = self._asked(entry) if onward is None else onward.request
+        name = endpoint.provider.name
+
+        def on_first() -> None:
+            self.runtime.gates.succeeded(endpoint.id, made.token)
+            if onward is not None and self.held.order is None:
+                onward.announce(made.render, self.out)
+
         return Call(
-            on_first=lambda: self.runtime.gates.succeeded(entry.endpoint_id, token),
+            on_first=on_first,
+            moves_on=lambda refused: another_may_answer(self._current(), refused.failure(name)),
+            judge=judge_of(request),
             connections=self.runtime.connections,
             clock=self.runtime.clock,
             keyring=self.runtime.keyring,
@@ -158,91 +213,158 @@ class Attempts:
             api=self.spec.api,
             endpoint=endpoint,
             held=self.held,
-            request=self.request,
+            request=request,
             bounds=Bounds(endpoint, max(self._remaining_ms, 1), stream=self.spec.stream),
+            tally=Tally(before=None if onward is None else onward.before),
         )
 
-    def _renderer(self, endpoint: Endpoint) -> Renderer:
+    def _asked(self, entry: PlanEntry) -> InferenceRequest:
+        """The request as this model gets it: a thinking one thinks unless it is told otherwise."""
+        request = self.request
+        model = self.runtime.catalog.current.models.get(entry.model_id)
+        if model is None or not model.thinking or not isinstance(request, ChatRequest):
+            return request
+        if request.reasoning is not None or request.reasoning_effort is not None:
+            return request
+        return request.model_copy(update={"reasoning": Reasoning(enabled=True)})
+
+    def _render(self, entry: PlanEntry, endpoint: Endpoint, onward: Onward | None) -> Renderer:
         """One for the whole answer: some inbound APIs number their events."""
+        if onward is not None and self.broken is not None:
+            return self.broken.render
         return renderer(
             self.spec.api,
             self.spec.generation_id,
             self.spec.created_ms // 1000,
-            endpoint.model_id,
+            entry.model_id,
             endpoint.provider.name,
             self.request,
         )
 
-    def _succeeded(self, entry: PlanEntry, call: Call, started: float) -> None:
-        if call.tally.first_ms is None:  # a proper end without a piece
-            self.runtime.gates.succeeded(entry.endpoint_id, self._token)
-        self._note(call.endpoint, 200, "", self._first_byte_ms(call, started))
+    def _answered(self, entry: PlanEntry, call: Call, made: _Made, answer: Answer | None) -> None:
+        endpoint, tally = call.endpoint, call.tally
+        first_byte_ms, elapsed_ms = self._first_byte_ms(call, made), made.elapsed_ms
+        if tally.first_ms is None:  # a proper end without a piece
+            self.runtime.gates.succeeded(endpoint.id, made.token)
+        self._left(call, made)
+        self._note(endpoint, 200, "", elapsed_ms if first_byte_ms is None else first_byte_ms)
+        if answer is None:
+            usage = self._ending.streamed(entry, endpoint, tally, made.render)
+        else:
+            usage = self._ending.plain(entry, endpoint, tally, made.render, answer)
+            first_byte_ms = None  # it comes in one piece: its time says nothing about the first
+        remember(self.runtime, self.spec, entry, endpoint, usage)
+        learn(self.runtime, endpoint, tally, None, first_byte_ms, elapsed_ms, call.judge)
 
     def _failed(
-        self, entry: PlanEntry, call: Call, render: Renderer, failure: Failure, started: float
+        self, entry: PlanEntry, call: Call, made: _Made, failure: Failure
     ) -> Failure | None:
-        endpoint = call.endpoint
-        self.runtime.gates.failed(entry.endpoint_id, self._token, failure)
+        endpoint, tally = call.endpoint, call.tally
+        first_byte_ms, elapsed_ms = self._first_byte_ms(call, made), made.elapsed_ms
+        self.runtime.gates.failed(endpoint.id, made.token, failure)
+        self._left(call, made)
         self.runtime.metrics.attempt_failed(endpoint.provider.slug, failure.status)
-        self._note(endpoint, failure.status, failure.message, self._first_byte_ms(call, started))
-        if self.held.sent:
-            self._ending.broken(entry, endpoint, call.tally, render, failure)
-            return None
+        learn(self.runtime, endpoint, tally, failure, first_byte_ms, elapsed_ms)
+        waited_ms = elapsed_ms if first_byte_ms is None else first_byte_ms
+        self._note(endpoint, failure.status, failure.message, waited_ms)
+        if self.held.sent and tally.first_ms is not None:
+            broken = BrokenOff(
+                entry=entry, endpoint=endpoint, tally=tally, render=made.render, failure=failure
+            )
+            if not self.spec.rescue or failure.blame != "provider" or self.held.order is not None:
+                self._end_in_band(broken)
+                return None
+            self.broken = broken
+        self.state = noted(self._current(), failure)
         return failure
 
-    def _interrupted(self, entry: PlanEntry, call: Call, render: Renderer) -> None:
-        endpoint = call.endpoint
-        if call.tally.first_ms is None:  # nobody knows whether it would have answered
-            self.runtime.gates.abandoned(self._token)
-        match self.held.order:
-            case "cancel":
-                self._ending.cancelled(entry, endpoint, call.tally)
-            case "hand_over":
-                self._requeue(self.state.index)
-            case "stop":
-                failure = Failure(
-                    status=503,
-                    message="The router is restarting. Try again.",
-                    retryable=True,
-                    blame="router",
-                    provider=endpoint.provider.name,
-                )
-                if self.held.sent:
-                    self._ending.broken(entry, endpoint, call.tally, render, failure)
-                else:
-                    self._ending.refused(failure)
-            case _:
-                pass  # lost: whoever owns the job now ends it
+    def _interrupted(self, entry: PlanEntry, call: Call, made: _Made) -> None:
+        endpoint, tally = call.endpoint, call.tally
+        if tally.first_ms is None:  # nobody knows whether it would have answered
+            self.runtime.gates.abandoned(made.token)
+        else:
+            learn(
+                self.runtime, endpoint, tally, None, self._first_byte_ms(call, made),
+                made.elapsed_ms,
+            )  # fmt: skip
+        self._left(call, made)
+        if self.held.order == "cancel":
+            self._ending.cancelled(entry, endpoint, tally)
+        elif self.held.order == "stop" or (
+            # A piece may have gone out between the order and its execution.
+            self.held.order == "hand_over" and self._requeue(self.state.index) == "sent"
+        ):
+            self._stopped(entry, endpoint, tally, made.render)
+        # else it is handed over or lost: whoever owns the job now ends it
+
+    def _stopped(
+        self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, render: Renderer
+    ) -> None:
+        failure = Failure(
+            status=503,
+            message="The router is restarting. Try again.",
+            retryable=True,
+            blame="router",
+            provider=endpoint.provider.name,
+        )
+        if self.held.sent:
+            self._ending.broken(entry, endpoint, tally, render, failure)
+        else:
+            self._ending.refused(failure)
+
+    def _end_in_band(self, broken: BrokenOff) -> None:
+        self._ending.broken(
+            broken.entry, broken.endpoint, broken.tally, broken.render, broken.failure
+        )
+
+    def _full(self, broken: BrokenOff) -> None:
+        """The answer broke off where it would have been cut anyway: that is its proper end."""
+        tally = broken.whole()
+        tally.finish = Finish(0, "length", None)
+        self.out.write(broken.render.finish(tally.finish))
+        self._ending.streamed(broken.entry, broken.endpoint, tally, broken.render)
 
     def _go_on(self, failure: Failure) -> bool:
         """Carry out what `decide` says; False when this process is done with the job."""
         if self.held.order == "cancel":
             self._ending.left()
             return False
-        pool = self.spec.entries[self.state.index].pool
-        self.state = replace(
-            self.state,
-            bytes_sent=self.held.sent,
-            remaining_ms=self._remaining_ms,
-            budget_left=self.runtime.budget.left(pool, time.monotonic()),
-        )
-        decision = decide(self.state, failure, _rng.random())
-        if isinstance(decision, GiveUp):
-            self._ending.refused(decision.failure)
+        if self.held.order == "lost":
             return False
-        self.state = after(self.state, decision, failure)
-        if failure.blame != "router":
+        before, pool = self.state, self.spec.entries[self.state.index].pool
+        decision = decide(before, failure, _rng.random())
+        self.state = after(before, decision, failure)
+        if self.state.tries_total > before.tries_total:
             self.runtime.budget.spend(pool, time.monotonic())
-        if isinstance(decision, Retry):
-            gevent.sleep(decision.delay_ms / 1000)
-            return True
-        # Another provider's endpoint is another pool's work.
-        if self.spec.entries[decision.index].pool != pool:
-            self._requeue(decision.index)
-            return False
-        return True
+        match decision:
+            case GiveUp():
+                self._give_up(decision)
+                return False
+            case Retry():
+                gevent.sleep(decision.delay_ms / 1000)
+                return True
+            case Wait():
+                self._park(decision)
+                return False
+            case Fallback():
+                return self._fall_back(decision, pool)
 
-    def _requeue(self, index: int) -> None:
+    def _give_up(self, decision: GiveUp) -> None:
+        if self.broken is not None:
+            self._end_in_band(self.broken)
+        else:
+            self._ending.refused(decision.failure)
+
+    def _fall_back(self, decision: Fallback, pool: str) -> bool:
+        """Go on here, or leave it to the workers of another pool."""
+        self.forced = decision.forced
+        # Another provider's endpoint is another pool's work, unless the client has half an answer.
+        if self.broken is not None or self.spec.entries[decision.index].pool == pool:
+            return True
+        self._requeue(decision.index)
+        return False
+
+    def _requeue(self, index: int) -> str:
         entry, claim = self.spec.entries[index], self.held.claim
         queue = batch_queue(entry.pool) if self.runtime.batch else interactive_queue(entry.pool)
         told = self.runtime.jobs.requeue(
@@ -253,10 +375,28 @@ class Attempts:
             queue=queue,
             envelope=doorbell(claim.job_id, queue),
             queue_timeout_ms=self.runtime.settings.queue_timeout_ms,
-            history=orjson.dumps(attempts_to_list(self.history)),
+            history=Trail.of(self.history, self.state, forced=self.forced).to_json(),
         )
         if told == "cancelled":
             self._ending.left()
+        return told
+
+    def _park(self, decision: Wait) -> None:
+        claim = self.held.claim
+        told = self.runtime.jobs.park(
+            claim.job_id,
+            claim.epoch,
+            attempt=decision.index,
+            pool=self.spec.entries[decision.index].pool,
+            wait_ms=decision.delay_ms,
+            history=Trail.of(self.history, self.state, forced=False).to_json(),
+        )
+        if told == "cancelled":
+            self._ending.left()
+
+    def _left(self, call: Call, made: _Made) -> None:
+        """The call is over; harmless twice."""
+        self.runtime.gates.left(call.endpoint.id, made.token, tokens=used_tokens(call.tally))
 
     def _note(self, endpoint: Endpoint, status: int, message: str, latency_ms: int) -> None:
         self.history.append(
@@ -269,34 +409,21 @@ class Attempts:
             )
         )
 
-    def _first_byte_ms(self, call: Call, started: float) -> int:
-        elapsed_ms = int((time.monotonic() - started) * 1000)
-        if call.tally.first_ms is None:
-            return elapsed_ms
-        return max(0, elapsed_ms - (self.runtime.clock.now_ms() - call.tally.first_ms))
+    def _first_byte_ms(self, call: Call, made: _Made) -> int | None:
+        first_ms = call.tally.first_ms
+        if first_ms is None:
+            return None
+        return max(0, made.elapsed_ms - (self.runtime.clock.now_ms() - first_ms))
 
 
-def _passed_over(skipped: list[Verdict]) -> Failure:
-    """No endpoint could be called: 503, or 429 when all of them only asked us to wait."""
-    failure = not_tried(min(verdict.wait_ms for verdict in skipped))
-    if any(verdict.state != "parked" for verdict in skipped):
-        return failure
-    return replace(failure, status=429, message="Rate limited upstream. Retry shortly.")
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One call under way: its token at the gates, its renderer, when it began (monotonic)."""
 
+    token: str
+    render: Renderer
+    started_s: float
 
-def _state(
-    spec: JobSpec, index: int, history: list[AttemptRecord], max_attempts: int
-) -> AttemptState:
-    """Where the request stands when it is claimed: nowhere yet, or after calls made elsewhere."""
-    models = {entry.endpoint_id: entry.model_id for entry in spec.entries}
-    refused = {models[a.endpoint_id] for a in history if a.status in _REFUSED}
-    return AttemptState(
-        entries=spec.entries,
-        remaining_ms=0,
-        index=index,
-        tries_total=len(history) + 1,
-        allow_fallbacks=spec.allow_fallbacks,
-        max_attempts=max_attempts,
-        refused_models=frozenset(refused),
-        last=failed_before(history[-1]) if history else None,
-    )
+    @property
+    def elapsed_ms(self) -> int:
+        return int((time.monotonic() - self.started_s) * 1000)

@@ -12,7 +12,7 @@ from typing import Any
 
 from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
-from routing.errors import AnswerLost, UpstreamDown, UpstreamError
+from routing.errors import AnswerLost, UpstreamDown, UpstreamError, UpstreamRefused
 from routing.usage import Usage
 from routing.wire.embeddings import EmbeddingsRequest, inputs_of
 from routing.wire.events import EXTRAS, Answer, Broken, Choice, Delta, End, Event, Finish, Used
@@ -26,6 +26,7 @@ from workers.emitter import Stream
 from workers.held import Held
 from workers.inline import Inliner
 from workers.keyring import Keyring
+from workers.tool_quality import Judge
 
 #: After the finish reason only usage and the end mark can follow; a provider that omits them
 #: must not keep the client waiting.
@@ -39,20 +40,39 @@ class Interrupted(Exception):
     """This process was told to let go of the job; `Held.order` says why."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What an answer had brought before it went on at another endpoint.
+
+    Attributes:
+        text: what is continued; "" when the answer begins anew and this part is thrown away.
+        tokens: of that text, by our own count.
+        first_ms: when the client had its first piece (wall clock).
+    """
+
+    text: str = ""
+    tokens: int = 0
+    first_ms: int | None = None
+
+
 @dataclass(slots=True)
 class Tally:
     """What one stream has brought so far.
 
     Attributes:
         texts: content and reasoning, for counting when the provider reports no usage.
+        plain: it is nothing but text of one choice.
         first_ms: when the first piece came (wall clock).
+        before: what came from endpoints that broke off, for a stream that was rescued.
     """
 
     texts: list[str] = field(default_factory=list)
+    plain: bool = True
     finish: Finish | None = None
     usage: Usage | None = None
     ended: bool = False
     first_ms: int | None = None
+    before: Part | None = None
 
     @property
     def complete(self) -> bool:
@@ -70,13 +90,12 @@ class Bounds:
 
     def __init__(self, endpoint: Endpoint, remaining_ms: int, *, stream: bool) -> None:
         limits = endpoint.provider.timeouts
+        first_byte_ms = endpoint.first_byte_ms or limits.first_byte_ms
         self.connect_ms = min(limits.connect_ms, remaining_ms)
         self._started = self._called = time.monotonic()
         self._total_ms = min(limits.total_ms, remaining_ms)
         # A plain answer arrives in one piece at its end: half the total leaves time for another.
-        first_ms = (
-            limits.first_byte_ms if stream else max(limits.first_byte_ms, self._total_ms // 2)
-        )
+        first_ms = first_byte_ms if stream else max(first_byte_ms, self._total_ms // 2)
         self.first_ms = min(first_ms, self._total_ms)
         self._gap_ms = limits.gap_ms
 
@@ -102,7 +121,10 @@ class Call:
     """One call of one endpoint. `plain` or `streamed`, once.
 
     Attributes:
-        on_first: told when the first piece of the answer came: the endpoint is well.
+        on_first: told when the first piece of the answer came, before it is passed on: the endpoint
+            is well.
+        moves_on: whether a refusal leads to another endpoint; if not, it is the answer.
+        judge: hears the tool calls; None for a request without tools.
     """
 
     connections: ConnectionPool
@@ -115,6 +137,8 @@ class Call:
     request: InferenceRequest
     bounds: Bounds
     on_first: Callable[[], None]
+    moves_on: Callable[[UpstreamRefused], bool] = lambda _: False
+    judge: Judge | None = None
     tally: Tally = field(default_factory=Tally)
 
     @property
@@ -133,6 +157,8 @@ class Call:
             body = exchange.read_all(self.bounds.gap)
             answer = self.dialect.answer(body)
             self._check_vectors(answer)
+            if _says_nothing(answer):
+                self._refuse()
             self._came()
         except UpstreamError:
             self._check_orders()
@@ -140,7 +166,16 @@ class Call:
         finally:
             self._let_go(exchange)
         self.tally.usage = answer.usage
+        if self.judge is not None:
+            for choice in answer.choices:
+                self.judge.whole(choice.index, choice.message.get("tool_calls"))
         return answer
+
+    def _refuse(self) -> None:
+        """The content filter left nothing of the answer: another endpoint may do better."""
+        refused = UpstreamRefused()
+        if self.moves_on(refused):
+            raise refused
 
     def _check_vectors(self, answer: Answer) -> None:
         """One for each input, or the client could not tell which is whose."""
@@ -245,8 +280,12 @@ class Call:
             case Delta():
                 shown = self._shown(event)
                 if shown is not None:
+                    self._begin()
                     self._pass_on(renderer.delta(shown), out)
             case Finish():
+                if event.reason == "content_filter" and tally.first_ms is None and not tally.texts:
+                    self._refuse()
+                self._begin()
                 if event.index == 0 or tally.finish is None:
                     tally.finish = event
                 self._pass_on(renderer.finish(event), out)
@@ -259,17 +298,24 @@ class Call:
 
     def _shown(self, delta: Delta) -> Delta | None:
         """The part of a delta the caller wants to see; all of it is counted."""
+        tally = self.tally
         if delta.content:
-            self.tally.texts.append(delta.content)
+            tally.texts.append(delta.content)
         if delta.extra:
-            self.tally.texts += called(delta.extra)
+            tally.texts += called(delta.extra)
+            if self.judge is not None and "tool_calls" in delta.extra:
+                self.judge.fragments(delta.index, delta.extra["tool_calls"])
         if delta.reasoning:
-            self.tally.texts.append(delta.reasoning)
+            tally.texts.append(delta.reasoning)
+        if delta.extra or delta.reasoning or delta.logprobs or delta.index:
+            tally.plain = False
         return without_thoughts(delta) if self.request.hides_reasoning else delta
 
-    def _pass_on(self, payload: bytes, out: Stream) -> None:
+    def _begin(self) -> None:
         if self.tally.first_ms is None:
             self._came()
+
+    def _pass_on(self, payload: bytes, out: Stream) -> None:
         if out.fenced:
             self.held.tell("lost")
         if out.dropped:
@@ -295,6 +341,15 @@ class Call:
     def _let_go(self, exchange: Exchange) -> None:
         self.held.exchange = None
         exchange.settle()
+
+
+def _says_nothing(answer: Answer) -> bool:
+    """Whether a content filter stopped an answer before its first word."""
+    return bool(answer.choices) and all(
+        choice.finish.reason == "content_filter"
+        and not any(choice.message.get(name) for name in ("content", "reasoning", *EXTRAS))
+        for choice in answer.choices
+    )
 
 
 def whole_delta(choice: Choice) -> Delta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 import structlog
@@ -20,10 +21,13 @@ from routing.wire.frames import Kind
 from routing.wire.job import AttemptRecord, Charge, JobSpec, Outcome, PlanEntry
 from routing.wire.render import Renderer
 from routing.wire.request import InferenceRequest
+from routing.wire.router_metadata import router_metadata
 from workers.call import Tally, called
 from workers.emitter import Stream
 from workers.held import Held
+from workers.rescue import with_part
 from workers.runtime import Runtime
+from workers.trail import failed_before
 
 log = structlog.get_logger("pointsman.generation")
 
@@ -50,30 +54,36 @@ class Ending:
         tally: Tally,
         render: Renderer,
         answer: Answer,
-    ) -> None:
-        """A whole answer came."""
+    ) -> Usage:
+        """A whole answer came; returns what it used."""
         # Vectors have no finish reason; that they are here is their proper end.
         finish = answer.choices[0].finish if answer.choices else Finish(0, "stop", None)
-        usage = self._usage(tally.usage, entry, [] if tally.usage else _texts(answer))
+        usage = self._usage(tally, entry, [] if tally.usage else _texts(answer))
         charge = self._charge(entry, endpoint, tally, usage, finish, "done", answer.upstream_id)
         shown = _without_thoughts(answer) if self.request.hides_reasoning else answer
+        self._note(render, entry)
         body = render.body(shown, usage, cost(usage, entry.price), charged=not charge.insured)
         self._finish(Kind.BODY, body, charge)
+        return usage
 
     def streamed(
         self, entry: PlanEntry, endpoint: Endpoint, tally: Tally, render: Renderer
-    ) -> None:
-        """A stream came to its proper end; if a part of it was given up, it did not."""
+    ) -> Usage:
+        """A stream came to its proper end; if a part of it was given up, it did not.
+
+        Returns what it used.
+        """
         self.runtime.emitter.settled(self.out)
         if self.out.dropped:
             lost = AnswerLost().failure(endpoint.provider.name)
-            self.broken(entry, endpoint, tally, render, lost)
-            return
-        usage = self._usage(tally.usage, entry, tally.texts)
+            return self.broken(entry, endpoint, tally, render, lost)
+        usage = self._usage(tally, entry, tally.texts)
         outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
+        self._note(render, entry)
         tail = render.end(usage, cost(usage, entry.price), charged=not charge.insured)
         self._finish(Kind.END, tail, charge)
+        return usage
 
     def broken(
         self,
@@ -82,18 +92,24 @@ class Ending:
         tally: Tally,
         render: Renderer,
         failure: Failure,
-    ) -> None:
-        """A stream broke after its first byte: an in-band error, and nothing is charged."""
-        usage = self._usage(tally.usage, entry, tally.texts)
+    ) -> Usage:
+        """A stream broke after its first byte: an in-band error, and nothing is charged.
+
+        Returns what it used all the same.
+        """
+        usage = self._usage(tally, entry, tally.texts)
         finish = Finish(0, "error", None)
         charge = self._charge(entry, endpoint, tally, usage, finish, "failed", None)
+        self._note(render, None)
         self._finish(Kind.END, render.broken(failure), charge)
+        return usage
 
     def cancelled(self, entry: PlanEntry, endpoint: Endpoint, tally: Tally) -> None:
         """The client left and the call was closed: charged for what was produced."""
         # A picture or a sound has no text, and hidden thoughts are not passed on.
-        produced = bool(tally.texts) or tally.first_ms is not None
-        usage = self._usage(tally.usage, entry, tally.texts) if produced else Usage()
+        continues = tally.before is not None and bool(tally.before.text)
+        produced = bool(tally.texts) or tally.first_ms is not None or continues
+        usage = self._usage(tally, entry, tally.texts) if produced else Usage()
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
         self._finish(Kind.END, b"", charge)
 
@@ -104,14 +120,29 @@ class Ending:
 
     def refused(self, failure: Failure) -> None:
         """Nothing was sent and nothing can be: a real HTTP status and the contract's envelope."""
-        previous = tuple(failed_before(attempt) for attempt in self.attempts[:-1])
+        # The last call's failure is the one told, unless it is one of our own.
+        before = self.attempts if failure.blame == "router" else self.attempts[:-1]
+        previous = tuple(failed_before(attempt) for attempt in before)
         charge = Charge.unserved(self.spec, "failed", self.runtime.clock.now_ms(), self.attempts)
-        body = orjson.dumps(failure.body(previous))
+        told = failure.body(previous)
+        if self.spec.route is not None:
+            told["openrouter_metadata"] = self._route(None)
+        body = orjson.dumps(told)
         retry_after_s = -(-(failure.retry_after_ms or 0) // 1000)
         self._finish(Kind.ERROR, body, charge, failure.status, retry_after_s)
 
-    def _usage(self, reported: Usage | None, entry: PlanEntry, texts: list[str]) -> Usage:
+    def _note(self, render: Renderer, selected: PlanEntry | None) -> None:
+        if self.spec.route is not None:
+            render.note(self._route(selected))
+
+    def _route(self, selected: PlanEntry | None) -> dict[str, Any]:
+        """How it was routed, for a caller who asked."""
+        endpoints = self.runtime.catalog.current.endpoints
+        return router_metadata(self.spec, endpoints, self.attempts, selected)
+
+    def _usage(self, tally: Tally, entry: PlanEntry, texts: list[str]) -> Usage:
         """What is billed: the provider's figures within reason, else our own count."""
+        reported = tally.usage
         if reported is None:
             reported = Usage(
                 prompt_tokens=_prompt_tokens(self.request),
@@ -126,7 +157,7 @@ class Ending:
         elif entry.price.image_pico:
             reported = replace(reported, images=image_count(self.request))
         return bounded(
-            reported,
+            with_part(reported, tally.before),
             self.spec.prompt_tokens_max * PROMPT_BOUND_FACTOR,
             self.spec.completion_tokens_max,
         )
@@ -142,7 +173,7 @@ class Ending:
         upstream_id: str | None,
     ) -> Charge:
         now_ms = self.runtime.clock.now_ms()
-        first_ms = tally.first_ms
+        first_ms = tally.first_ms if tally.before is None else tally.before.first_ms
         return Charge(
             generation_id=self.spec.generation_id,
             outcome=outcome,
@@ -206,17 +237,6 @@ def _without_thoughts(answer: Answer) -> Answer:
             )
             for choice in answer.choices
         ),
-    )
-
-
-def failed_before(attempt: AttemptRecord) -> Failure:
-    """A failed call as the error's history tells it."""
-    return Failure(
-        status=attempt.status,
-        message=attempt.message,
-        provider=attempt.provider,
-        retryable=False,
-        blame="provider",
     )
 
 

@@ -6,6 +6,7 @@ The role follows from the queues the process was told to serve: `pool.*` and `ba
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import signal
@@ -39,12 +40,15 @@ from routing.settings import Settings, environment
 from routing.store import control
 from routing.store import redis_keys as keys
 from routing.store.connect import connect
+from routing.store.figures import Figures
 from routing.store.health import Health
 from routing.store.jobs import Jobs
 from routing.store.mux import Mux
+from routing.store.sticky import Sticky
 from workers.connections import ConnectionPool
 from workers.emitter import Emitter
 from workers.fetch import Fetcher, allow_list
+from workers.figures import Recorder
 from workers.gates import Gates, RetryBudget
 from workers.held import HeldJobs
 from workers.keyring import Keyring
@@ -60,6 +64,8 @@ log = structlog.get_logger("pointsman.worker")
 RENEWALS_PER_LEASE = 3
 #: How often counted successes go to the breakers and the drain clock is looked at.
 TICK_S = 0.25
+#: Figures of calls go out with every so many ticks: once a second.
+FIGURES_TICKS = 4
 RECONNECT_PAUSE_S = 0.5
 
 
@@ -131,7 +137,9 @@ class Lifecycle:
             redis=redis,
             jobs=jobs,
             emitter=Emitter(jobs, metrics.frames),
-            gates=Gates(Health(redis)),
+            gates=Gates(Health(redis), self._name),
+            figures=Recorder(Figures(redis)),
+            sticky=Sticky(redis),
             budget=RetryBudget(),
             connections=ConnectionPool(),
             fetcher=Fetcher(allow_list(self._settings.fetch_allow)),
@@ -194,9 +202,11 @@ class Lifecycle:
         """Report successes; on the way out, let go of what must not hold up the stop."""
         runtime = self._process.runtime
         handed_over = False
-        while True:
+        for tick in itertools.count(1):
             gevent.sleep(TICK_S)
             runtime.gates.flush()
+            if tick % FIGURES_TICKS == 0:
+                runtime.figures.flush()
             if runtime.draining_since is None:
                 continue
             drained_ms = (time.monotonic() - runtime.draining_since) * 1000

@@ -10,9 +10,11 @@ from routing.metrics import WorkerMetrics
 from routing.settings import Settings
 from routing.store.connect import RedisClient
 from routing.store.jobs import Jobs
+from routing.store.sticky import Sticky
 from workers.connections import ConnectionPool
 from workers.emitter import Emitter
 from workers.fetch import Fetcher
+from workers.figures import Recorder
 from workers.gates import Gates, RetryBudget
 from workers.held import HeldJobs
 from workers.keyring import Keyring
@@ -37,6 +39,8 @@ class Runtime:
     jobs: Jobs
     emitter: Emitter
     gates: Gates
+    figures: Recorder
+    sticky: Sticky
     budget: RetryBudget
     connections: ConnectionPool
     fetcher: Fetcher

@@ -9,12 +9,14 @@ import structlog
 
 from billing import generations
 from billing.db import Ledger
+from billing.figures import KEPT_HOURS, forget_hours, store_hour, stored_hours
 from billing.invariants import check
 from routing.clock import Clock
 from routing.errors import Failure
 from routing.settings import Settings
 from routing.store.budgets import Budgets
 from routing.store.connect import RedisClient
+from routing.store.figures import HOUR_LIFE_MS, HOUR_S, Figures
 from routing.store.jobs import Jobs, Snapshot
 from routing.store.outbox import Outbox
 from routing.wire.frames import Frame, Kind
@@ -27,6 +29,7 @@ log = structlog.get_logger("pointsman.sweep")
 REAP_TASK = "sweep.reap.v1"
 HOLDS_TASK = "sweep.holds.v1"
 INVARIANTS_TASK = "sweep.invariants.v1"
+FIGURES_TASK = "sweep.figures.v1"
 #: A message older than its next one is worthless.
 SCHEDULE: dict[str, Any] = {
     REAP_TASK: {
@@ -43,6 +46,11 @@ SCHEDULE: dict[str, Any] = {
         "task": INVARIANTS_TASK,
         "schedule": 60.0,
         "options": {"queue": SWEEP_QUEUE, "expires": 60},
+    },
+    FIGURES_TASK: {
+        "task": FIGURES_TASK,
+        "schedule": 300.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 300},
     },
 }
 #: Overdue jobs looked at per round; more wait for the next second.
@@ -68,6 +76,7 @@ class Sweeper:
         self._jobs = Jobs(redis)
         self._budgets = Budgets(redis)
         self._outbox = Outbox(redis, "sweep")
+        self._figures = Figures(redis)
 
     def reap(self) -> int:
         """Look after overdue jobs; returns how many.
@@ -120,6 +129,22 @@ class Sweeper:
         for violation in violations:
             log.error(str(violation), action="invariant.broken")
         return len(violations)
+
+    def keep_figures(self) -> int:
+        """Write figures of hours that are over into the ledger; returns how many hours.
+
+        By Redis's clock, by which they were counted: such an hour never changes any more.
+        """
+        current = self._figures.now_s() // HOUR_S
+        since = current - HOUR_LIFE_MS // (HOUR_S * 1000)
+        kept, written = stored_hours(self._ledger, since), 0
+        for hour in range(since, current):
+            period = self._figures.hours([hour])[0] if hour not in kept else {}
+            if period:
+                store_hour(self._ledger, hour, period)
+                written += 1
+        forget_hours(self._ledger, current - KEPT_HOURS)
+        return written
 
     def _look_after(self, job_id: str) -> None:
         job = self._jobs.look(job_id)

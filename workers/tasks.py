@@ -37,6 +37,10 @@ def register(celery: Celery, process: Process) -> None:
     def check_invariants() -> None:
         process.sweeper.check_invariants()
 
+    @celery.task(name=sweep.FIGURES_TASK, ignore_result=True)
+    def keep_figures() -> None:
+        process.sweeper.keep_figures()
+
     # Task.backend is looked up per thread, so under gevent every task would build a new (disabled)
     # result backend: a tenth of a worker's time.
     run_attempt.backend = celery.backend

@@ -19,6 +19,7 @@ from routing.wire.chat import ChatRequest
 from routing.wire.envelope import shaped
 from routing.wire.events import Answer, Choice, Delta, Finish, FinishReason
 from routing.wire.request import InferenceRequest
+from routing.wire.router_metadata import Noted
 from routing.wire.thoughts import UNKNOWN, continues, readable, text_field
 
 #: Where arguments go that are no JSON object: a block's input must be one.
@@ -56,7 +57,7 @@ def messages_renderer(
     )
 
 
-class MessagesRenderer:
+class MessagesRenderer(Noted):
     """`/messages`.
 
     Args:
@@ -77,8 +78,9 @@ class MessagesRenderer:
         hidden: bool = False,
         stops: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         self._id = generation_id
-        self._head = {
+        self._head: dict[str, Any] = {
             "id": generation_id,
             "type": "message",
             "role": "assistant",
@@ -116,11 +118,12 @@ class MessagesRenderer:
             "delta": {**stopped, "container": None},
             "usage": _usage(usage, cost, charged=charged),
         }
-        return head + _event("message_delta", **told) + _event("message_stop")
+        return head + _event("message_delta", **told) + _event("message_stop", **self._noted)
 
     def broken(self, failure: Failure) -> bytes:
         """The in-band error; it needs no event before it."""
-        return _frame("error", shaped("messages", failure.status, failure.body(), self._id))
+        body = failure.body() | self._noted_beside(failure)
+        return _frame("error", shaped("messages", failure.status, body, self._id))
 
     def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """A plain message."""
@@ -141,8 +144,17 @@ class MessagesRenderer:
                 **stopped,
                 "container": None,
                 "usage": _usage(usage, cost, charged=charged),
+                **self._noted,
             }
         )
+
+    def moved(self, model: str, provider: str) -> None:
+        """A message that has not begun names these; one that has says so only at its beginning."""
+        self._head |= {"model": model, "provider": provider}
+
+    def rescued(self, rescue: object) -> bytes:  # noqa: ARG002 - the protocol's signature
+        """Nothing: this API's clients take only the events they know."""
+        return b""
 
     def _start(self) -> bytes:
         if self._started:

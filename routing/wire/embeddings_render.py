@@ -13,11 +13,12 @@ from routing.catalog.pricing import Cost, usd
 from routing.errors import Failure
 from routing.usage import Usage
 from routing.wire.events import Answer, Delta, Finish
+from routing.wire.router_metadata import Noted
 
 EncodingFormat = Literal["float", "base64"]
 
 
-class EmbeddingsRenderer:
+class EmbeddingsRenderer(Noted):
     """`/embeddings`: vectors in the encoding that was asked for, whatever the provider sent."""
 
     def __init__(
@@ -28,7 +29,8 @@ class EmbeddingsRenderer:
         provider: str,
         encoding: EncodingFormat | None = None,
     ) -> None:
-        self._fixed = {
+        super().__init__()
+        self._fixed: dict[str, Any] = {
             "id": generation_id,
             "object": "list",
             "created": created,
@@ -48,6 +50,7 @@ class EmbeddingsRenderer:
                     for index, vector in enumerate(answer.vectors)
                 ],
                 "usage": _usage(usage, cost, charged=charged),
+                **self._noted,
             }
         )
 
@@ -65,6 +68,14 @@ class EmbeddingsRenderer:
 
     def broken(self, failure: Failure) -> bytes:  # noqa: ARG002 - the protocol's signature
         """Nothing: a plain answer that fails is an HTTP status."""
+        return b""
+
+    def moved(self, model: str, provider: str) -> None:
+        """The answer names these."""
+        self._fixed |= {"model": model, "provider": provider}
+
+    def rescued(self, rescue: object) -> bytes:  # noqa: ARG002 - the protocol's signature
+        """Nothing, as `delta`."""
         return b""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from routing.errors import error_type
 from routing.wire.job import Api
+from routing.wire.router_metadata import INTERNAL
 
 #: Anthropic's name for a typed reason (contract 11.9); what is not here is `api_error`.
 _ANTHROPIC: Mapping[str, str] = MappingProxyType(
@@ -36,12 +37,16 @@ def shaped(
 ) -> Mapping[str, Any]:
     """The common envelope as a client of this API expects it; for most APIs it stays as it is.
 
-    `body` is `{"error": {"code", "message", "metadata"?}}`, `request_id` the generation's or the
-    request's id, for Anthropic's form.
+    `body` is `{"error": {"code", "message", "metadata"?}, "openrouter_metadata"?}`, `request_id`
+    the generation's or the request's id, for Anthropic's form. An internal error tells nothing of
+    the routing.
     """
+    routed = body.get("openrouter_metadata") if status != INTERNAL else None
     if api == "messages":
-        return _anthropic(status, body["error"], request_id)
-    return body
+        shape = _anthropic(status, body["error"], request_id)
+    else:
+        shape = {name: value for name, value in body.items() if name != "openrouter_metadata"}
+    return shape if routed is None else shape | {"openrouter_metadata": routed}
 
 
 def told_to(api: Api, message: str) -> str:

@@ -360,8 +360,11 @@ def attempts_from_list(data: list[list[Any]]) -> tuple[AttemptRecord, ...]:
 
 
 def price_to_list(price: Price) -> list[Any]:
-    """A price in the order `price_from_list` reads; the source stays in the catalog."""
-    return [
+    """A price in the order `price_from_list` reads; the source stays in the catalog.
+
+    Long rates follow only where there are any, so that the release before reads all others.
+    """
+    usual = [
         price.from_ms,
         price.prompt_pico,
         price.completion_pico,
@@ -375,12 +378,23 @@ def price_to_list(price: Price) -> list[Any]:
         price.audio_output_pico,
         price.image_output_pico,
     ]
+    if price.long_over is None:
+        return usual
+    return [
+        *usual,
+        price.long_over,
+        price.long_prompt_pico,
+        price.long_completion_pico,
+        price.long_cache_read_pico,
+        price.long_cache_write_pico,
+    ]
 
 
 def price_from_list(data: list[Any]) -> Price:
     """The inverse of `price_to_list`."""
     start, prompt, completion, request, image, read, write, reasoning, *rarer = data
-    write_1h, audio, audio_output, image_output = rarer or (None, None, None, None)
+    write_1h, audio, audio_output, image_output, *long = rarer or (None, None, None, None)
+    over, long_prompt, long_completion, long_read, long_write = long or (None, 0, 0, None, None)
     return Price(
         from_ms=start,
         prompt_pico=prompt,
@@ -394,6 +408,11 @@ def price_from_list(data: list[Any]) -> Price:
         audio_pico=audio,
         audio_output_pico=audio_output,
         image_output_pico=image_output,
+        long_over=over,
+        long_prompt_pico=long_prompt,
+        long_completion_pico=long_completion,
+        long_cache_read_pico=long_read,
+        long_cache_write_pico=long_write,
     )
 
 

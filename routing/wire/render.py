@@ -23,9 +23,11 @@ from routing.wire.events import Answer, Delta, Finish
 from routing.wire.job import Api
 from routing.wire.request import InferenceRequest
 from routing.wire.responses_render import ResponsesRenderer
+from routing.wire.router_metadata import Noted
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": OPENROUTER PROCESSING\n\n"
+_TEXT = b',"choices":[{"index":0,"delta":{"role":"assistant","content":'
 
 
 def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, Any]:
@@ -121,6 +123,12 @@ class _Head:
             "model": model,
             "provider": provider,
         }
+        self.prefix = b""
+        self.moved(model, provider)
+
+    def moved(self, model: str, provider: str) -> None:
+        """From here on chunks name these."""
+        self.fields |= {"model": model, "provider": provider}
         self.prefix = b"data: " + orjson.dumps(self.fields)[:-1]
 
     def chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -129,15 +137,13 @@ class _Head:
         return self.prefix + b"," + tail[1:] + b"\n\n"
 
 
-class ChatRenderer:
+class ChatRenderer(Noted):
     """`/chat/completions`: every delta carries `role` and `content`, as recorded on the wire."""
 
     def __init__(self, generation_id: str, created: int, model: str, provider: str) -> None:
+        super().__init__()
         self._head = _Head("chat.completion.chunk", generation_id, created, model, provider)
-        self._plain = {**self._head.fields, "object": "chat.completion"}
-        self._text = self._head.prefix + (
-            b',"choices":[{"index":0,"delta":{"role":"assistant","content":'
-        )
+        self._text = self._head.prefix + _TEXT
 
     def delta(self, delta: Delta) -> bytes:
         """A piece of content."""
@@ -165,19 +171,22 @@ class ChatRenderer:
     def end(self, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """One empty delta with usage, then the end mark."""
         choice = _chunk_choice(0, {"role": "assistant", "content": ""})
-        return self._head.chunk([choice], usage=usage_json(usage, cost, charged=charged)) + DONE
+        used = usage_json(usage, cost, charged=charged)
+        return self._head.chunk([choice], usage=used, **self._noted) + DONE
 
     def broken(self, failure: Failure) -> bytes:
         """Top-level `error` beside a choice that ended with `error`; nothing is charged."""
         choice = _chunk_choice(0, {"role": "assistant", "content": ""})
         choice["finish_reason"] = "error"
-        return self._head.chunk([choice], error=failure.body()["error"]) + DONE
+        error = failure.body()["error"]
+        return self._head.chunk([choice], error=error, **self._noted_beside(failure)) + DONE
 
     def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """`chat.completion`."""
         return orjson.dumps(
             {
-                **self._plain,
+                **self._head.fields,
+                "object": "chat.completion",
                 "system_fingerprint": answer.system_fingerprint,
                 "choices": [
                     {
@@ -190,14 +199,26 @@ class ChatRenderer:
                     for choice in answer.choices
                 ],
                 "usage": usage_json(usage, cost, charged=charged),
+                **self._noted,
             }
         )
 
+    def moved(self, model: str, provider: str) -> None:
+        """Later chunks name these."""
+        self._head.moved(model, provider)
+        self._text = self._head.prefix + _TEXT
 
-class CompletionsRenderer:
+    def rescued(self, rescue: Rescue) -> bytes:
+        """An empty delta with `rescue` beside it, which clients that do not know it pass over."""
+        choice = _chunk_choice(0, {"role": "assistant", "content": ""})
+        return self._head.chunk([choice], rescue=_rescue(rescue))
+
+
+class CompletionsRenderer(Noted):
     """Legacy `/completions`: `text` instead of messages."""
 
     def __init__(self, generation_id: str, created: int, model: str, provider: str) -> None:
+        super().__init__()
         self._head = _Head("text_completion", generation_id, created, model, provider)
 
     def delta(self, delta: Delta) -> bytes:
@@ -216,16 +237,15 @@ class CompletionsRenderer:
 
     def end(self, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """One empty choice with usage, then the end mark."""
-        return (
-            self._head.chunk([_text_choice(0, "")], usage=usage_json(usage, cost, charged=charged))
-            + DONE
-        )
+        used = usage_json(usage, cost, charged=charged)
+        return self._head.chunk([_text_choice(0, "")], usage=used, **self._noted) + DONE
 
     def broken(self, failure: Failure) -> bytes:
         """Top-level `error` beside a choice that ended with `error`; nothing is charged."""
         choice = _text_choice(0, "")
         choice["finish_reason"] = "error"
-        return self._head.chunk([choice], error=failure.body()["error"]) + DONE
+        error = failure.body()["error"]
+        return self._head.chunk([choice], error=error, **self._noted_beside(failure)) + DONE
 
     def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
         """`text_completion`."""
@@ -243,8 +263,17 @@ class CompletionsRenderer:
                 "system_fingerprint": answer.system_fingerprint,
                 "choices": choices,
                 "usage": usage_json(usage, cost, charged=charged),
+                **self._noted,
             }
         )
+
+    def moved(self, model: str, provider: str) -> None:
+        """Later chunks name these."""
+        self._head.moved(model, provider)
+
+    def rescued(self, rescue: Rescue) -> bytes:
+        """As in chat."""
+        return self._head.chunk([_text_choice(0, "")], rescue=_rescue(rescue))
 
 
 def renderer(
@@ -284,6 +313,16 @@ def _chunk_choice(
         "finish_reason": None,
         "native_finish_reason": None,
         "logprobs": logprobs,
+    }
+
+
+def _rescue(rescue: Rescue) -> dict[str, Any]:
+    return {
+        "action": rescue.action,
+        "from_provider": rescue.from_provider,
+        "provider": rescue.to_provider,
+        "model": rescue.to_model,
+        "error": {"code": rescue.failure.status, "message": rescue.failure.message},
     }
 
 

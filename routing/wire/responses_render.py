@@ -22,6 +22,7 @@ from routing.wire.responses_output import (
     citation,
 )
 from routing.wire.responses_reasoning import group
+from routing.wire.router_metadata import Noted
 from routing.wire.thoughts import READABLE, UNKNOWN
 
 _DONE = b"data: [DONE]\n\n"
@@ -57,7 +58,7 @@ _CODES: Mapping[str, str] = {
 }
 
 
-class ResponsesRenderer:
+class ResponsesRenderer(Noted):
     """`/responses`. Only the first choice is told: this API has no others."""
 
     def __init__(
@@ -68,7 +69,8 @@ class ResponsesRenderer:
         provider: str,
         echo: Mapping[str, Any] | None,
     ) -> None:
-        self._fixed = {
+        super().__init__()
+        self._fixed: dict[str, Any] = {
             "id": generation_id,
             "object": "response",
             "created_at": created,
@@ -109,7 +111,7 @@ class ResponsesRenderer:
         """The whole response, with usage, and the end mark."""
         self._start()
         self._close()
-        response = self._ended(_usage(usage, cost, charged=charged))
+        response = self._ended(_usage(usage, cost, charged=charged)) | self._noted
         self._events.add(f"response.{response['status']}", response=response)
         return self._events.take() + _DONE
 
@@ -120,10 +122,12 @@ class ResponsesRenderer:
         """
         reason = error_type(failure.status)
         error = {"code": _CODES.get(reason, "server_error"), "message": failure.message}
+        noted = self._noted_beside(failure)
         if self._started:
             response = self._response("failed", None) | {"error": error, "error_type": reason}
-            self._events.add("response.failed", response=response)
-        self._events.add("error", **error, param=None)
+            self._events.add("response.failed", response=response | noted)
+            noted = {}
+        self._events.add("error", **error, param=None, **noted)
         return self._events.take() + _DONE
 
     def body(self, answer: Answer, usage: Usage, cost: Cost, *, charged: bool) -> bytes:
@@ -133,7 +137,15 @@ class ResponsesRenderer:
                 self._take(_whole(choice), whole=True)
                 self._reason = choice.finish.reason
                 self._close()
-        return orjson.dumps(self._ended(_usage(usage, cost, charged=charged)))
+        return orjson.dumps(self._ended(_usage(usage, cost, charged=charged)) | self._noted)
+
+    def moved(self, model: str, provider: str) -> None:
+        """What is told of the response from here on names these."""
+        self._fixed |= {"model": model, "provider": provider}
+
+    def rescued(self, rescue: object) -> bytes:  # noqa: ARG002 - the protocol's signature
+        """Nothing: this API's clients take only the events they know."""
+        return b""
 
     def _start(self) -> None:
         if self._started:

@@ -44,6 +44,7 @@ class Row:
     timeouts: Mapping[str, int] | None = None
     cancellation: bool = True
     price: int = 1
+    prefill: bool = False
     parameters: tuple[str, ...] = ("temperature", "max_tokens", "tools", "tool_choice", "stop")
 
 
@@ -72,6 +73,12 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "slow": Row(fault="slow_first:1500"),
         "cut": Row(fault="cut_after:4"),
         "torn": Row(fault="rst_after:4"),
+        # For streams that are taken over; another pool's workers would serve it otherwise.
+        "carrying": Row(pool="beta", prefill=True),
+        # Their faults come and go by a test's own rules.
+        "turnstile": Row(),
+        "turnstile-2": Row(pool="beta"),
+        "shut": Row(fault="429_retry_after:60"),
         "stalled": Row(fault="stall_after:4", timeouts=IMPATIENT),
         "malformed": Row(fault="malformed_after:4"),
         "no-done": Row(fault="no_done"),
@@ -150,6 +157,7 @@ def endpoint(model: str, upstream_id: str, row: Row) -> dict[str, Any]:
         "upstream_id": upstream_id,
         "context_length": 65_536,
         "max_completion_tokens": 8_192,
+        "prefill": row.prefill,
         "prices": [
             {
                 "from": "2025-01-01",

@@ -353,20 +353,35 @@ def test_content_filter_is_a_finish_reason_and_is_paid_for(system):
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize(
-    ("broken", "word"), [("too-long", "maximum context length"), ("refusing", "filtered")]
+    ("broken", "others", "word"),
+    [
+        # Nobody else has a longer context.
+        ("too-long", ["good"], "maximum context length"),
+        ("refusing", [], "filtered"),
+    ],
 )
 def test_refusal_is_told_in_the_providers_words_and_asked_of_nobody_else(
-    system, broken, word, streamed
+    system, broken, others, word, streamed
 ):
     marker = new_marker()
-    fields = {"only": [broken, "good"], "order": [broken, "good"], "marker": marker}
+    asked = [broken, *others]
 
-    answer = system.ask(stream=streamed, **fields)
+    answer = system.ask(stream=streamed, only=asked, order=asked, marker=marker)
 
     error = assert_refused(answer, 400, broken.title())
     assert word in error["message"]
     assert system.providers_called(marker) == [broken]
     assert_not_charged(system, answer.headers["X-Generation-Id"], provider_took=False)
+
+
+def test_what_one_provider_filters_another_may_answer(system):
+    marker, asked = new_marker(), ["refusing", "good"]
+
+    stream = system.stream(only=asked, order=asked, marker=marker)
+
+    assert stream.finish_reasons == ["stop"]
+    assert system.providers_called(marker) == asked
+    assert_charged(system, stream.generation_id, stream.usage)
 
 
 def test_context_too_long_falls_back_to_the_next_model(system):

@@ -47,6 +47,7 @@ from workers.dialects.pieces import (
     whole_message,
 )
 from workers.dialects.reasoning import Format, encrypted_detail, text_detail
+from workers.dialects.refusals import kind_of
 from workers.dialects.retry_after import retry_after_ms
 
 FINISH: Mapping[str, FinishReason] = {
@@ -218,7 +219,8 @@ def _exception(name: str, fields: dict[str, Any]) -> UpstreamError:
     if kind in _DENIED:
         return UpstreamDenied(raw=raw)
     if kind == "validationexception":
-        return UpstreamRejected(text_or_empty(fields.get("message")) or UNKNOWN_ERROR, raw=raw)
+        message = text_or_empty(fields.get("message"))
+        return UpstreamRejected(message or UNKNOWN_ERROR, raw=raw, kind=kind_of(None, message))
     return UpstreamDown(raw=raw)
 
 

@@ -20,6 +20,7 @@ from routing.errors import (
 )
 from routing.wire.chat import ChatRequest
 from routing.wire.messages import CacheControl, Content, Message, Part, RefusalPart, TextPart
+from workers.dialects.refusals import kind_of
 from workers.dialects.retry_after import retry_after_ms
 
 #: A number of a vector in base64: 32 bits.
@@ -275,7 +276,8 @@ def by_status(
     if status in STATUS_LIMITED:
         return UpstreamLimited(raw=raw, status=status, retry_after_ms=wait_ms)
     if status in STATUS_REJECTED:
-        return UpstreamRejected(message or UNKNOWN_ERROR, raw=raw, status=status)
+        kind = kind_of(None, message)
+        return UpstreamRejected(message or UNKNOWN_ERROR, raw=raw, status=status, kind=kind)
     if status in STATUS_DENIED:
         return UpstreamDenied(raw=raw)
     return UpstreamDown(raw=raw, retry_after_ms=wait_ms)

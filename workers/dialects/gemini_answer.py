@@ -92,7 +92,8 @@ class GeminiStream:
             return
         why = text_or_empty(feedback.get("blockReasonMessage"))
         message = f"The prompt was blocked by the provider ({reason}). {why}".strip()
-        yield Broken(UpstreamRejected(message, raw=cut(dumped(feedback).encode()), status=400))
+        raw = cut(dumped(feedback).encode())
+        yield Broken(UpstreamRejected(message, raw=raw, status=400, kind="moderation"))
 
 
 def answer(data: bytes) -> Answer:

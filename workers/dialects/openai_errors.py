@@ -15,6 +15,7 @@ from routing.errors import (
     UpstreamRejected,
 )
 from workers.dialects.common import STATUS_LIMITED, UNKNOWN_ERROR, cut, loads, text_or_none
+from workers.dialects.refusals import kind_of
 from workers.dialects.retry_after import retry_after_ms
 
 #: 404 is none of them: the provider no longer has the model, and another may.
@@ -57,7 +58,7 @@ def by_response(status: int, headers: Mapping[str, str], body: bytes, now_ms: in
         return UpstreamLimited(raw=raw, status=limited, retry_after_ms=wait_ms)
     refused = _refused(status, code, message)
     if refused is not None:
-        return UpstreamRejected(message, raw=raw, status=refused)
+        return UpstreamRejected(message, raw=raw, status=refused, kind=kind_of(code, message))
     if status in _STATUS_DENIED:
         return UpstreamDenied(raw=raw)
     return UpstreamDown(raw=raw, retry_after_ms=wait_ms)
@@ -78,9 +79,9 @@ def in_band(error: object) -> UpstreamError:
         return UpstreamLimited(raw=raw, status=status if status in STATUS_LIMITED else 429)
     refused = _refused(status, code, told)
     if refused is not None:
-        return UpstreamRejected(told, raw=raw, status=refused)
+        return UpstreamRejected(told, raw=raw, status=refused, kind=kind_of(code, told))
     if _is_rejection(code, error.get("type")):
-        return UpstreamRejected(told, raw=raw)
+        return UpstreamRejected(told, raw=raw, kind=kind_of(code, told))
     return UpstreamDenied(raw=raw) if status in _STATUS_DENIED else UpstreamDown(raw=raw)
 
 

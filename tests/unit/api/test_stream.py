@@ -98,6 +98,16 @@ def test_a_failure_that_comes_after_the_comment_is_in_band(site):
     assert in_band(response.data)["code"] == 502
 
 
+def test_how_it_was_routed_is_told_in_band_too(site):
+    site.door.plays(Kind.DATA, b"data: a\n\n")
+    told = ERROR.body() | {"openrouter_metadata": {"attempt": 2}}
+    site.door.plays(Kind.ERROR, orjson.dumps(told), status=502)
+
+    last = streamed(site).data.split(b"\n\n")[-3]
+
+    assert orjson.loads(last.removeprefix(b"data: "))["openrouter_metadata"] == {"attempt": 2}
+
+
 def test_silences_are_commented(site):
     object.__setattr__(site.parts.settings, "comment_every_ms", 100)
     site.door.plays(Kind.DATA, b"data: a\n\n")

@@ -9,7 +9,14 @@ import pytest
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 from routing.wire.account import KeyRecord
-from routing.wire.job import Caller, Charge, JobSpec, PlanEntry
+from routing.wire.job import (
+    Caller,
+    Charge,
+    JobSpec,
+    PlanEntry,
+    price_from_list,
+    price_to_list,
+)
 from tests.fixtures.charges import charge
 
 PRICE = Price(
@@ -46,6 +53,14 @@ SPEC = JobSpec(
     hold_nano=9_000_000_000_000_000,
 )
 CHARGE = charge(account_id="ada", key_hash="h")
+LONG = replace(
+    PRICE,
+    long_over=200_000,
+    long_prompt_pico=13,
+    long_completion_pico=14,
+    long_cache_read_pico=None,
+    long_cache_write_pico=16,
+)
 
 
 def test_a_job_reads_back_as_it_was_written():
@@ -74,6 +89,19 @@ def test_a_charge_reads_back_as_it_was_written():
     )
 
     assert Charge.from_json(full.to_json()) == full
+
+
+def test_rates_of_long_prompts_go_along():
+    job = replace(SPEC, entries=(replace(SPEC.entries[0], price=LONG),))
+    paid = replace(CHARGE, price=LONG)
+
+    assert JobSpec.from_json(job.to_json()) == job
+    assert Charge.from_json(paid.to_json()) == paid
+
+
+def test_a_price_without_long_rates_is_written_as_the_release_before_did():
+    assert len(price_to_list(PRICE)) == 12
+    assert price_from_list(price_to_list(PRICE)[:8]).long is None
 
 
 @pytest.mark.parametrize("read", [JobSpec.from_json, Charge.from_json], ids=["job", "charge"])

@@ -1,0 +1,57 @@
+"""The bill of an answer that two endpoints gave."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing.usage import Usage
+from workers.call import Part
+from workers.rescue import with_part
+
+COUNTS = st.integers(0, 10_000)
+
+
+def test_an_answer_of_one_endpoint_is_billed_as_it_was_reported():
+    used = Usage(prompt_tokens=9, completion_tokens=3)
+
+    assert with_part(used, None) is used
+
+
+def test_of_an_answer_that_began_anew_only_the_new_one_is_billed():
+    used = Usage(prompt_tokens=9, completion_tokens=3)
+
+    found = with_part(used, Part())
+
+    assert (found.prompt_tokens, found.completion_tokens) == (9, 3)
+    assert found.flags == ("rescued",)
+
+
+def test_a_prompt_we_counted_ourselves_holds_no_begun_answer():
+    used = Usage(prompt_tokens=9, completion_tokens=3, estimated=True, flags=("usage_estimated",))
+
+    found = with_part(used, Part(text="four", tokens=4))
+
+    assert (found.prompt_tokens, found.completion_tokens) == (9, 7)
+    assert found.estimated
+    assert found.flags == ("usage_estimated", "rescued")
+
+
+@given(prompt=COUNTS, completion=COUNTS, cached=COUNTS, written=COUNTS, images=COUNTS, begun=COUNTS)
+def test_a_continued_answer_is_billed_as_one(
+    prompt: int, completion: int, cached: int, written: int, images: int, begun: int
+):
+    used = Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=min(cached, prompt),
+        cache_write_tokens=min(written, prompt - min(cached, prompt)),
+        images=images,
+    )
+
+    found = with_part(used, Part(text="x", tokens=begun))
+
+    assert found.prompt_tokens == max(0, prompt - begun)
+    assert found.completion_tokens == completion + begun
+    assert found.cached_tokens + found.cache_write_tokens <= found.prompt_tokens
+    assert found.images == images
