@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from api.account import FreeToday
 from billing import accounts, api_keys
@@ -33,8 +34,10 @@ from routing.errors import (
     RouterError,
     Unavailable,
 )
-from routing.plan import Health, facts, plan, worst_case
+from routing.explain import refused_metadata
+from routing.plan import Health, PlanRequest, facts, plan, worst_case
 from routing.settings import Settings
+from routing.sticky import saves, sticky_name, worth_recalling
 from routing.store import redis_keys as keys
 from routing.store.budgets import Budgets
 from routing.store.bus import FrontDoor, Mailbox
@@ -52,7 +55,7 @@ from routing.store.jobs import (
     Replay,
 )
 from routing.wire.account import KeyRecord
-from routing.wire.job import Api, Caller, JobSpec
+from routing.wire.job import Api, Caller, JobSpec, RouteNote
 from routing.wire.request import InferenceRequest
 from workers.pools import doorbell, interactive_queue
 
@@ -71,7 +74,11 @@ _rng = random.SystemRandom()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One HTTP call, as far as accepting it needs to know."""
+    """One HTTP call, as far as accepting it needs to know.
+
+    Attributes:
+        tells_route: the caller wants to be told how it was routed.
+    """
 
     api: Api
     key: KeyRecord
@@ -81,6 +88,7 @@ class Call:
     idempotency_key: str = ""
     app_url: str | None = None
     app_title: str | None = None
+    tells_route: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +114,7 @@ class Acceptor:
     Attributes:
         health: the planner's view of outages, kept fresh in the background.
         backlog: charges that wait for the ledger, likewise.
+        recall: the endpoint remembered under a conversation's name.
         undo: cancels a job whose admission nobody could confirm.
     """
 
@@ -118,6 +127,7 @@ class Acceptor:
     front_door: FrontDoor
     health: Callable[[], Health]
     backlog: Callable[[], int]
+    recall: Callable[[str], str | None]
     undo: Callable[[JobSpec], None]
 
     def accept(self, call: Call) -> Accepted:
@@ -133,9 +143,14 @@ class Acceptor:
             raise Unavailable("Settlement is behind. Try again shortly.", retry_after_ms=10_000)
         now_ms = self.clock.now_ms()
         catalog = self.catalog.current
-        wanted = facts(call.request, self.settings.default_model)
-        entries = plan(wanted, catalog, self.health(), _rng, now_ms)
+        wanted = self._facts(call)
+        sticky = sticky_name(call.request, wanted, call.key.account_id)
+        made = plan(
+            wanted, catalog, self.health(), _rng, now_ms, sticky=self._recalled(call, sticky)
+        )
+        entries = made.entries
         worst = worst_case(entries, wanted, catalog)
+        preferences = call.request.provider
         spec = JobSpec(
             generation_id=ids.generation_id(now_ms),
             api=call.api,
@@ -147,6 +162,12 @@ class Acceptor:
             prompt_tokens_max=wanted.prompt_tokens_max,
             completion_tokens_max=worst.completion_tokens_max,
             hold_nano=worst.hold_nano,
+            route=RouteNote(requested=made.requested, strategy=made.strategy, total=made.total)
+            if call.tells_route
+            else None,
+            rescue=preferences is not None and preferences.rescue is True,
+            waits=preferences is not None and preferences.on_unavailable == "wait",
+            sticky=sticky if any(saves(entry.price) for entry in entries) else "",
         )
         simulated = catalog.endpoints[entries[0].endpoint_id].provider.simulated
         mailbox = self.front_door.open(spec.generation_id)
@@ -165,6 +186,25 @@ class Acceptor:
         return Accepted(
             spec=spec, mailbox=mailbox, replay=replayed is not None, simulated=simulated
         )
+
+    def _facts(self, call: Call) -> PlanRequest:
+        routers = self.catalog.current.routers
+        return facts(call.request, self.settings.default_model, call.key.policy, routers)
+
+    def _recalled(self, call: Call, sticky: str) -> str:
+        """The endpoint that cached this conversation; asked for only where there may be one."""
+        if not sticky or not worth_recalling(call.request):
+            return ""
+        return self.recall(sticky) or ""
+
+    def why_refused(self, call: Call) -> dict[str, Any]:
+        """`openrouter_metadata` of a call that was not let in.
+
+        Raises:
+            BadRequest: it names no model, or an unknown one.
+        """
+        wanted, catalog = self._facts(call), self.catalog.current
+        return refused_metadata(wanted, catalog, self.clock.now_ms())
 
     def _admit(self, call: Call, spec: JobSpec) -> str | None:
         """Admit, loading balances as needed; the earlier job's id when this call repeats one."""
@@ -384,7 +424,7 @@ def _affordable_tokens(spec: JobSpec, available_nano: int) -> int:
     for entry in spec.entries:
         price = entry.price
         rest_nano = available_nano - worst_case_nano(price, spec.prompt_tokens_max, 0, 0)
-        token_pico = dearest_completion_pico(price)
+        token_pico = dearest_completion_pico(price, spec.prompt_tokens_max)
         if token_pico:
             longest = min(longest, rest_nano * PICO_PER_NANO // token_pico)
     return max(0, longest)

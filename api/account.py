@@ -210,7 +210,7 @@ def _response(found: Generation, attempt: AttemptRecord) -> dict[str, Any]:
         "id": found.upstream_id if answered else None,
         "endpoint_id": attempt.endpoint_id,
         "provider_name": attempt.provider,
-        "model_permaslug": found.model_id,
+        "model_permaslug": attempt.endpoint_id.partition(":")[2] or found.model_id,
         "status": attempt.status,
         "latency": attempt.latency_ms,
         "is_byok": found.byok,

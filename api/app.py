@@ -21,8 +21,10 @@ from api.view import HealthView
 from billing.db import Ledger, open_ledger
 from billing.schema import check as check_schema
 from routing.catalog.live import LiveCatalog
+from routing.catalog.shapes import Endpoint
 from routing.clock import Clock, SystemClock
 from routing.metrics import WebMetrics
+from routing.preferences import Candidate, permitted
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
 from routing.store.bus import FrontDoor
@@ -30,6 +32,7 @@ from routing.store.connect import RedisClient, connect
 from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from routing.store.scripts import Commands
+from routing.store.sticky import Sticky
 from routing.wire.account import KeyRecord
 
 BASE_PATHS = ("/api/v1", "/v1")
@@ -63,6 +66,7 @@ def build(settings: Settings, live: LiveCatalog, registry: CollectorRegistry) ->
     """
     ledger = open_ledger(settings.sql_url, readonly=True)
     check_schema(ledger)
+    live.aside = gevent.get_hub().threadpool.apply
     redis = connect(settings.redis_url, "front-door-state")
     metrics = WebMetrics(registry)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -111,6 +115,7 @@ def create_app(parts: Parts) -> Flask:
         front_door=parts.front_door,
         health=parts.view.current,
         backlog=parts.view.backlog,
+        recall=Sticky(parts.commands).recall,
         undo=letting_go.undo,
     )
     streamer = Streamer(
@@ -127,7 +132,9 @@ def create_app(parts: Parts) -> Flask:
     for place, path in enumerate(BASE_PATHS):
         for blueprint in (
             inference.blueprint(authenticator, acceptor, streamer),
-            catalog.blueprint(parts.catalog, parts.clock, parts.view),
+            catalog.blueprint(
+                parts.catalog, parts.clock, parts.view, authenticate, _visible(parts)
+            ),
             account.blueprint(parts.ledger, authenticate, parts.clock, acceptor.free_today),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
@@ -137,6 +144,17 @@ def create_app(parts: Parts) -> Flask:
     pings = health.make_pings(parts.redis, parts.front_door, jobs, parts.ledger, parts.clock)
     app.register_blueprint(health.blueprint(pings, registry))
     return app
+
+
+def _visible(parts: Parts) -> Callable[[KeyRecord, Endpoint], bool]:
+    """Whether an account's settings let any request of a key go to an endpoint."""
+
+    def visible(key: KeyRecord, endpoint: Endpoint) -> bool:
+        model = parts.catalog.current.models[endpoint.model_id]
+        price = endpoint.price_at(parts.clock.now_ms())
+        return permitted(key.policy, Candidate(endpoint=endpoint, model=model, price=price))
+
+    return visible
 
 
 def _authenticate(authenticator: Authenticator) -> Callable[[], KeyRecord]:

@@ -110,5 +110,8 @@ def render_http(error: HTTPException) -> Response:
 
 def _json(body: Mapping[str, object], status: int) -> Response:
     """In the form of the inbound API that was called; `g.api` is set by its route."""
+    told = g.get("openrouter_metadata")
+    if told is not None:
+        body = {**body, "openrouter_metadata": told}
     shape = shaped(g.get("api", "chat"), status, body, g.get("request_id"))
     return Response(orjson.dumps(shape), status=status, mimetype="application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import get_args
 
@@ -13,7 +14,7 @@ from api.auth import Authenticator
 from api.body import hang_up, read_body
 from api.stream import Streamer
 from routing.counting import count_answer
-from routing.errors import PayloadTooLarge
+from routing.errors import BadRequest, CallerError, PayloadTooLarge
 from routing.plan import resolve
 from routing.wire.account import KeyRecord
 from routing.wire.anthropic_request import parse_count_tokens, parse_messages
@@ -25,6 +26,8 @@ from routing.wire.request import InferenceRequest
 from routing.wire.responses_request import parse_responses
 
 _BETAS = frozenset(get_args(AnthropicBeta))
+#: The contract's bound on the header, as on the field.
+SESSION_ID_MAX = 256
 
 
 #: Path, inbound API, and how its body becomes the one internal request.
@@ -53,23 +56,30 @@ def blueprint(authenticator: Authenticator, acceptor: Acceptor, streamer: Stream
 
     def serve(api: Api, parse: Callable[[bytes], InferenceRequest]) -> Response:
         key, body = admit(api)
-        accepted = acceptor.accept(
-            Call(
-                api=api,
-                key=key,
-                request=_with_betas(parse(body)),
-                body=body,
-                request_id=g.request_id,
-                idempotency_key=idempotency_key(request.headers.get("Idempotency-Key")),
-                app_url=request.headers.get("HTTP-Referer") or request.headers.get("Referer"),
-                app_title=request.headers.get("X-OpenRouter-Title")
-                or request.headers.get("X-Title"),
-            )
+        call = Call(
+            api=api,
+            key=key,
+            request=_with_headers(parse(body)),
+            body=body,
+            request_id=g.request_id,
+            idempotency_key=idempotency_key(request.headers.get("Idempotency-Key")),
+            app_url=request.headers.get("HTTP-Referer") or request.headers.get("Referer"),
+            app_title=request.headers.get("X-OpenRouter-Title") or request.headers.get("X-Title"),
+            tells_route=_asks_route(),
         )
+        try:
+            accepted = acceptor.accept(call)
+        except CallerError:
+            if call.tells_route:
+                with suppress(BadRequest):  # no model to tell anything about
+                    g.openrouter_metadata = acceptor.why_refused(call)
+            raise
         response = streamer.respond(accepted, request.environ.get("gunicorn.socket"))
         response.headers["X-Generation-Id"] = accepted.mailbox.job_id
         if accepted.simulated:
             response.headers["X-Pointsman-Sandbox"] = "true"
+        if not_applied := _not_applied(call.request):
+            response.headers["X-Pointsman-Not-Applied"] = not_applied
         return response
 
     for path, api, parse in _ROUTES:
@@ -93,10 +103,46 @@ def _authorization(api: Api) -> str | None:
     return given
 
 
-def _with_betas(asked: InferenceRequest) -> InferenceRequest:
+def _asks_route() -> bool:
+    given = request.headers.get("X-OpenRouter-Metadata") or request.headers.get(
+        "X-OpenRouter-Experimental-Metadata", ""
+    )
+    return given.strip().lower() == "enabled"
+
+
+def _not_applied(asked: InferenceRequest) -> str:
+    """What the request asks for and this release accepts without doing it."""
+    if not isinstance(asked, ChatRequest):
+        return ""
+    names = [f"plugins.{plugin.id}" for plugin in asked.plugins or ()]
+    names += ["transforms"] if asked.transforms else []
+    names += ["preset"] if asked.preset else []
+    named = (asked.model or "", *(asked.models or ()))
+    if any("online" in name.split(":")[1:] for name in named):
+        names.append("plugins.web")
+    return ", ".join(dict.fromkeys(names))
+
+
+def _with_headers(asked: InferenceRequest) -> InferenceRequest:
+    """A request with what its headers add to it; the body goes before them.
+
+    Raises:
+        BadRequest: a session id that is too long.
+    """
+    if not isinstance(asked, ChatRequest):
+        return asked
+    session = request.headers.get("x-session-id")
+    if session and asked.session_id is None:
+        if len(session) > SESSION_ID_MAX:
+            raise BadRequest(f"x-session-id must have {SESSION_ID_MAX} characters or fewer.")
+        asked = asked.model_copy(update={"session_id": session})
+    return _with_betas(asked)
+
+
+def _with_betas(asked: ChatRequest) -> ChatRequest:
     """Features asked for by header, several at once; those that are not passed on are dropped."""
     header = request.headers.get("x-anthropic-beta") or request.headers.get("anthropic-beta")
-    if not header or not isinstance(asked, ChatRequest):
+    if not header:
         return asked
     known = {word.strip() for word in header.split(",")} & _BETAS
     return asked.model_copy(update={"anthropic_betas": tuple(sorted(known))}) if known else asked

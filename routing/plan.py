@@ -6,16 +6,19 @@ Pure: the clock and the random source are parameters, and the same draw makes th
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
+from routing.auto import CHOICES_MAX, Guess, guess, suited
 from routing.catalog.pricing import worst_case_nano
 from routing.catalog.shapes import Catalog, Model
 from routing.errors import BadRequest, CallerError, NotFound
 from routing.estimate import tally, tally_inputs
+from routing.figures import Percent
 from routing.preferences import (
     EMBEDDINGS,
     FILTERS,
@@ -28,6 +31,7 @@ from routing.preferences import (
     widened,
 )
 from routing.ranking import Health, Ranking
+from routing.wire.account import NO_POLICY, RoutingPolicy
 from routing.wire.chat import ChatRequest, ResponseFormat
 from routing.wire.embeddings import EmbeddingsRequest
 from routing.wire.job import PlanEntry
@@ -37,12 +41,20 @@ from routing.wire.request import InferenceRequest
 
 __all__ = [
     "MAX_PLAN_ENTRIES",
+    "Group",
     "Health",
+    "Named",
+    "Plan",
     "PlanRequest",
     "WorstCase",
     "facts",
+    "funnel_of",
+    "ordered",
     "plan",
     "resolve",
+    "strategy_of",
+    "survey",
+    "usable",
     "worst_case",
 ]
 
@@ -50,11 +62,16 @@ __all__ = [
 MAX_PLAN_ENTRIES = 16
 #: A request never has fewer tokens than this share of its rough size.
 _ROUGH_TO_LEAST = 2
+_MS_PER_S = 1_000
 _PICO_PER_USD = 10**12
 #: USD per million tokens in pico-dollars per token.
 _PICO_PER_USD_A_MILLION = 10**6
 
-_SUFFIXES: Mapping[str, SortBy] = MappingProxyType({"nitro": "throughput", "floor": "price"})
+_SORTS: Mapping[str, SortBy] = MappingProxyType({"nitro": "throughput", "floor": "price"})
+_ONLINE = "online"
+_DYNAMIC = frozenset({*_SORTS, _ONLINE})
+
+Strategy = Literal["direct", "fallback", "auto", "free"]
 
 #: Request fields by the name the models API lists them under.
 _PARAMETERS: Mapping[str, str] = MappingProxyType(
@@ -93,24 +110,36 @@ _PARAMETERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def facts(request: InferenceRequest, default_model: str) -> PlanRequest:
+def facts(
+    request: InferenceRequest,
+    default_model: str,
+    policy: RoutingPolicy = NO_POLICY,
+    routers: frozenset[str] = frozenset(),
+) -> PlanRequest:
     """What planning needs of a request.
+
+    Args:
+        request: checked already.
+        default_model: for requests that name none, unless the account has its own.
+        policy: of the account.
+        routers: names that stand for a choice, for which the prompt must be read.
 
     Raises:
         BadRequest: the request names no model and there is no default.
     """
     if isinstance(request, EmbeddingsRequest):
-        return _embedding_facts(request)
-    named = ((request.model,) if request.model else ()) + (request.models or ())
-    models = tuple(dict.fromkeys(named)) or ((default_model,) if default_model else ())
-    if not models:
-        raise BadRequest("model: is required, since no default model is set", param="model")
+        return _embedding_facts(request, policy)
+    models = _models(request, policy.default_model or default_model)
     counted = tally(request)
     choice = request.tool_choice
     form = request.response_format
+    chooses = bool(routers) and any(name.partition(":")[0] in routers for name in models)
+    if chooses and not request.messages:
+        raise BadRequest(f"{models[0]} needs 'messages', not 'prompt'", param="prompt")
     return PlanRequest(
         models=models,
-        preferences=_preferences(request.provider, request.route),
+        preferences=_preferences(request.provider, request.route, policy.sort),
+        policy=policy,
         needs_tools=bool(request.tools),
         forces_tool=isinstance(choice, NamedTool) or choice == "required",
         needs_schema=form is not None and form.type == "json_schema",
@@ -123,15 +152,25 @@ def facts(request: InferenceRequest, default_model: str) -> PlanRequest:
         output_modalities=_outputs(request),
         images=counted.images,
         video_urls=counted.video_urls,
+        guess=guess(request, counted.text_tokens_rough) if chooses else None,
     )
 
 
-def _embedding_facts(request: EmbeddingsRequest) -> PlanRequest:
+def _models(request: ChatRequest, default: str) -> tuple[str, ...]:
+    named = ((request.model,) if request.model else ()) + (request.models or ())
+    models = tuple(dict.fromkeys(named)) or ((default,) if default else ())
+    if not models:
+        raise BadRequest("model: is required, since no default model is set", param="model")
+    return models
+
+
+def _embedding_facts(request: EmbeddingsRequest, policy: RoutingPolicy) -> PlanRequest:
     """Vectors have no length of their own: the input is all there is to pay for."""
     counted = tally_inputs(request)
     return PlanRequest(
         models=(request.model,),
-        preferences=_preferences(request.provider),
+        preferences=_preferences(request.provider, None, policy.sort),
+        policy=policy,
         prompt_tokens_max=counted.prompt_tokens_max,
         text_tokens=counted.text_tokens_rough,
         max_tokens=None,
@@ -162,14 +201,18 @@ def _outputs(request: ChatRequest) -> frozenset[str]:
     return frozenset() if asked == {"text"} else asked
 
 
-def _preferences(wanted: ProviderPreferences | None, route: str | None = None) -> Preferences:
+def _preferences(
+    wanted: ProviderPreferences | None, route: str | None, usual: SortBy | None
+) -> Preferences:
     if wanted is None:
-        return _SORT_ROUTE if route == "sort" else _DEFAULTS
+        if route == "sort":
+            return _SORT_ROUTE
+        return _DEFAULTS if usual is None else Preferences(sort=usual)
     sort = wanted.sort
     by, partition = (sort.by, sort.partition) if isinstance(sort, Sort) else (sort, None)
     if partition is None:
         partition = "none" if route == "sort" else "model"
-    latency_s = _median(wanted.preferred_max_latency) or wanted.max_latency
+    latency = wanted.preferred_max_latency or wanted.max_latency
     return Preferences(
         order=_slugs(wanted.order),
         only=_slugs(wanted.only),
@@ -180,11 +223,11 @@ def _preferences(wanted: ProviderPreferences | None, route: str | None = None) -
         zdr=bool(wanted.zdr),
         distillable=bool(wanted.enforce_distillable_text),
         quantizations=widened(frozenset(wanted.quantizations or ())),
-        sort=by,
+        sort=by or (None if wanted.order else usual),
         partition=partition,
         max_price=_price_cap(wanted),
-        min_throughput=_median(wanted.preferred_min_throughput) or wanted.min_throughput,
-        max_latency_ms=None if latency_s is None else latency_s * 1000,
+        min_throughput=_at(wanted.preferred_min_throughput or wanted.min_throughput, 1),
+        max_latency_ms=_at(latency, _MS_PER_S),
     )
 
 
@@ -192,13 +235,21 @@ _DEFAULTS = Preferences()
 _SORT_ROUTE = Preferences(sort="price", partition="none")
 
 
+def _at(threshold: float | Percentiles | None, factor: int) -> tuple[tuple[Percent, float], ...]:
+    """A threshold at its percentiles; a bare number means the median."""
+    if threshold is None:
+        return ()
+    if not isinstance(threshold, Percentiles):
+        return (("p50", threshold * factor),)
+    return tuple(
+        (percent, value * factor)
+        for percent in get_args(Percent)
+        if (value := getattr(threshold, percent)) is not None
+    )
+
+
 def _slugs(names: tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(name.lower() for name in names or ())
-
-
-def _median(threshold: float | Percentiles | None) -> float | None:
-    # Health knows medians only; the other percentiles are accepted and have no effect.
-    return threshold.p50 if isinstance(threshold, Percentiles) else threshold
 
 
 def _price_cap(wanted: ProviderPreferences) -> PriceCap | None:
@@ -210,6 +261,7 @@ def _price_cap(wanted: ProviderPreferences) -> PriceCap | None:
         completion_pico=_pico(cap.completion, _PICO_PER_USD_A_MILLION),
         request_pico=_pico(cap.request, _PICO_PER_USD),
         image_pico=_pico(cap.image, _PICO_PER_USD),
+        audio_pico=_pico(cap.audio, _PICO_PER_USD_A_MILLION),
     )
 
 
@@ -217,103 +269,245 @@ def _pico(usd: Decimal | None, factor: int) -> int | None:
     return None if usd is None else int(usd * factor)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where a request will be tried, and what its caller may be told of that.
+
+    Attributes:
+        entries: best first; at least one, at most MAX_PLAN_ENTRIES.
+        requested: the first model as it was named.
+        strategy: how the model was found.
+        total: endpoints of all named models, before any demand.
+    """
+
+    entries: tuple[PlanEntry, ...]
+    requested: str
+    strategy: Strategy
+    total: int
+
+
 def plan(
-    request: PlanRequest, catalog: Catalog, health: Health, rng: random.Random, now_ms: int
-) -> tuple[PlanEntry, ...]:
-    """Endpoints to try, best first; at least one, at most MAX_PLAN_ENTRIES.
+    request: PlanRequest,
+    catalog: Catalog,
+    health: Health,
+    rng: random.Random,
+    now_ms: int,
+    *,
+    sticky: str = "",
+) -> Plan:
+    """Which endpoints to try, best first.
+
+    Args:
+        request: what it demands.
+        catalog: all there is.
+        health: what the fleet has lately seen.
+        rng: makes the draw; the same one makes the same plan.
+        now_ms: which prices are in force.
+        sticky: the endpoint that cached this conversation; "" for none.
 
     Raises:
         BadRequest: an unknown model, or a prompt longer than any endpoint takes.
         NotFound: no endpoint meets the demands; says which demand left none.
     """
-    groups = _groups(request, catalog, now_ms)
-    ranking = Ranking(request.preferences, health, rng, request.images)
-    if request.preferences.partition == "none":
-        sort = next((sort for sort, _ in groups if sort is not None), None)
-        ranked = ranking.rank([c for _, group in groups for c in group], sort)
-    else:
-        ranked = [c for sort, group in groups for c in ranking.rank(group, sort)]
-    chosen = ranking.preferred_first(ranked)
+    groups = survey(request, catalog, rng, now_ms)
+    ranking = Ranking(request.preferences, health, rng, request.images, sticky)
+    chosen = ordered(usable(groups), ranking)
     if not request.may_fall_back:
         chosen = chosen[:1]
-    return tuple(
-        PlanEntry(
-            endpoint_id=c.endpoint.id,
-            model_id=c.endpoint.model_id,
-            pool=c.endpoint.provider.pool,
-            price=c.price,
-        )
-        for c in chosen[:MAX_PLAN_ENTRIES]
+    return Plan(
+        entries=tuple(
+            PlanEntry(
+                endpoint_id=c.endpoint.id,
+                model_id=c.model.id,
+                pool=c.endpoint.provider.pool,
+                price=c.price,
+            )
+            for c in _bounded(chosen)
+        ),
+        requested=request.models[0],
+        strategy=strategy_of(request, catalog),
+        total=sum(group.total for group in groups),
     )
 
 
-def _groups(
-    request: PlanRequest, catalog: Catalog, now_ms: int
-) -> list[tuple[SortBy | None, list[Candidate]]]:
-    """The candidates of each model that has any, with the sort its suffix asks for."""
-    resolved: dict[str, tuple[Model, SortBy | None]] = {}
-    for name in request.models:
-        model, suffix = resolve(name, catalog)
-        resolved.setdefault(model.id, (model, suffix))
-    groups: list[tuple[SortBy | None, list[Candidate]]] = []
-    refusals: list[CallerError] = []
-    for model, suffix in resolved.values():
-        survivors, refusal = _survivors(request, catalog, model, now_ms)
-        if refusal is None:
-            groups.append((suffix or request.preferences.sort, survivors))
-        else:
-            refusals.append(refusal)
-    if not groups:
-        raise refusals[0]
-    # A real endpoint is never backed up by a simulated one: no invented answer for a failure.
-    if any(not c.endpoint.provider.simulated for _, group in groups for c in group):
-        groups = [
-            (sort, [c for c in group if not c.endpoint.provider.simulated])
-            for sort, group in groups
-        ]
-    return groups
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One model of a request and what the demands left of its endpoints.
+
+    Attributes:
+        sort: what its suffix or the request asks for.
+        left: candidates that meet every demand, in catalog order.
+        funnel: after each demand that was made, its name and who was left.
+        refusal: why none is left.
+    """
+
+    model: Model
+    sort: SortBy | None
+    left: list[Candidate]
+    funnel: list[tuple[str, list[Candidate]]]
+    refusal: CallerError | None = None
+
+    @property
+    def total(self) -> int:
+        """Its endpoints before any demand."""
+        return len(self.funnel[0][1])
 
 
-def resolve(name: str, catalog: Catalog) -> tuple[Model, SortBy | None]:
-    """The model a name means, and the sort its `:nitro` or `:floor` asks for.
+def survey(request: PlanRequest, catalog: Catalog, rng: random.Random, now_ms: int) -> list[Group]:
+    """Every model of a request with the demands applied, in the order they are to be tried.
 
     Raises:
-        BadRequest: it means none.
+        BadRequest: an unknown model.
     """
+    named: dict[str, tuple[Model, SortBy | None]] = {}
+    for name in request.models:
+        found = resolve(name, catalog)
+        for model in _members(found.model, request, catalog, rng):
+            named.setdefault(model.id, (model, found.sort or request.preferences.sort))
+    return [_surveyed(request, catalog, model, sort, now_ms) for model, sort in named.values()]
+
+
+def usable(groups: list[Group]) -> list[Group]:
+    """The groups with anybody left.
+
+    A real endpoint is never backed up by a simulated one: no invented answer for a failure.
+
+    Raises:
+        CallerError: nobody is left at all; the first model's reason.
+    """
+    found = [group for group in groups if group.left]
+    if not found:
+        refusal = next(group.refusal for group in groups if group.refusal)
+        raise refusal
+    if any(not c.endpoint.provider.simulated for group in found for c in group.left):
+        found = [
+            replace(group, left=[c for c in group.left if not c.endpoint.provider.simulated])
+            for group in found
+        ]
+    return found
+
+
+def ordered(groups: list[Group], ranking: Ranking) -> list[Candidate]:
+    """The candidates of all groups, best first."""
+    if ranking.preferences.partition == "none":
+        sort = next((group.sort for group in groups if group.sort is not None), None)
+        ranked = ranking.rank([c for group in groups for c in group.left], sort)
+    else:
+        ranked = [c for group in groups for c in ranking.rank(group.left, group.sort)]
+    return ranking.preferred_first(ranked)
+
+
+def _bounded(chosen: list[Candidate]) -> list[Candidate]:
+    """As many as a plan may have; no model is crowded out by the endpoints of another."""
+    if len(chosen) <= MAX_PLAN_ENTRIES:
+        return chosen
+    share = MAX_PLAN_ENTRIES // len({c.model.id for c in chosen})
+    taken: Counter[str] = Counter()
+    kept: list[int] = []
+    rest: list[int] = []
+    for place, candidate in enumerate(chosen):
+        taken[candidate.model.id] += 1
+        (kept if taken[candidate.model.id] <= share else rest).append(place)
+    kept += rest[: MAX_PLAN_ENTRIES - len(kept)]
+    return [chosen[place] for place in sorted(kept)]
+
+
+def strategy_of(request: PlanRequest, catalog: Catalog) -> Strategy:
+    """How the model of a request is found.
+
+    Raises:
+        BadRequest: an unknown model.
+    """
+    router = resolve(request.models[0], catalog).model.router
+    if router is not None:
+        return router
+    return "fallback" if len(request.models) > 1 else "direct"
+
+
+def _members(
+    model: Model, request: PlanRequest, catalog: Catalog, rng: random.Random
+) -> list[Model]:
+    """The models a name stands for: itself, or what a router chooses."""
+    match model.router:
+        case "auto":
+            looks = request.guess or Guess("general", "standard")
+            chosen = [catalog.models[each.model_id] for each in suited(model.pool, looks)]
+            return _able(chosen, request, catalog)[:CHOICES_MAX]
+        case "free":
+            free = [each for name in catalog.by_model if (each := catalog.models[name]).free]
+            rng.shuffle(free)
+            return _able(free, request, catalog)[:CHOICES_MAX]
+        case _:
+            return [model]
+
+
+def _able(models: list[Model], request: PlanRequest, catalog: Catalog) -> list[Model]:
+    """Those with an endpoint that meets the demands; the first one if there are none."""
+    able = [model for model in models if _surveyed(request, catalog, model, None, 0).left]
+    return able or models[:1]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a model name means.
+
+    Attributes:
+        sort: what its `:nitro` or `:floor` asks for.
+        online: whether its `:online` asks for the web plugin.
+    """
+
+    model: Model
     sort: SortBy | None = None
-    stem = name
-    while (model := catalog.model(stem)) is None:
-        stem, colon, suffix = stem.rpartition(":")
-        if not colon or suffix not in _SUFFIXES:
-            raise BadRequest(f"{name} is not a valid model ID", param="model")
-        sort = sort or _SUFFIXES[suffix]
-    return model, sort
+    online: bool = False
 
 
-def _survivors(
-    request: PlanRequest, catalog: Catalog, model: Model, now_ms: int
-) -> tuple[list[Candidate], CallerError | None]:
+def resolve(name: str, catalog: Catalog) -> Named:
+    """Read a model name: a row of the catalog, maybe with dynamic suffixes in any order.
+
+    Raises:
+        BadRequest: there is no such model.
+    """
+    model = catalog.model(name)
+    if model is not None:
+        return Named(model)
+    base, *suffixes = name.split(":")
+    stem = ":".join([base, *(word for word in suffixes if word not in _DYNAMIC)])
+    model = catalog.model(stem)
+    if model is None or stem == name:
+        raise BadRequest(f"{name} is not a valid model ID", param="model")
+    sorts = [_SORTS[word] for word in suffixes if word in _SORTS]
+    return Named(model, sorts[-1] if sorts else None, _ONLINE in suffixes)
+
+
+def _surveyed(
+    request: PlanRequest, catalog: Catalog, model: Model, sort: SortBy | None, now_ms: int
+) -> Group:
     left = [
         Candidate(endpoint=endpoint, model=model, price=endpoint.price_at(now_ms))
         for endpoint in catalog.endpoints_of(model.id)
     ]
+    group = Group(model=model, sort=sort, left=left, funnel=[("Initial Endpoints", left)])
     if not left:
-        return [], NotFound(f"No endpoints found for {model.id}.")
-    funnel: list[dict[str, Any]] = [{"step": "Initial Endpoints", "endpoint_count": len(left)}]
+        return replace(group, refusal=NotFound(f"No endpoints found for {model.id}."))
     for rule in FILTERS:
         if not rule.applies(request):
             continue
         before, left = left, [c for c in left if rule.keeps(c, request)]
-        funnel.append({"step": rule.step, "endpoint_count": len(left)})
+        group.funnel.append((rule.step, left))
         if not left:
             refusal = rule.refusal(request, before)
             refusal.metadata = {
                 **(refusal.metadata or {}),
                 "failed_routing_step": rule.step,
-                "routing_funnel": funnel,
+                "routing_funnel": funnel_of(group),
             }
-            return [], refusal
-    return preferring(request, left), None
+            return replace(group, left=[], refusal=refusal)
+    return replace(group, left=preferring(request, left))
+
+
+def funnel_of(group: Group) -> list[dict[str, Any]]:
+    """How many endpoints each demand left, as the contract prints it."""
+    return [{"step": step, "endpoint_count": len(left)} for step, left in group.funnel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from routing.auto import Guess
 from routing.catalog.shapes import Endpoint, Model, Price
 from routing.errors import BadRequest, CallerError, NotFound
+from routing.figures import Percent
+from routing.wire.account import NO_POLICY, RoutingPolicy
 
 _LEARN_MORE = (
     "To learn more about provider routing, visit: "
@@ -25,6 +28,8 @@ _SERVICE_TIERS = ("/flex", "/priority", "/ultrafast")
 _WIDER: Mapping[str, frozenset[str]] = MappingProxyType(
     {"fp4": frozenset({"mxfp4", "nvfp4"}), "fp8": frozenset({"mxfp8"})}
 )
+#: Filters that an account's own settings can make apply.
+_POLICY_STEPS = frozenset({"Filter by Allowed Providers", "Filter by Data Policy"})
 #: Used where some endpoint supports them, else ignored (contract 13.1).
 _BEST_EFFORT = frozenset({"response_format", "verbosity"})
 
@@ -42,6 +47,7 @@ class PriceCap:
     completion_pico: int | None = None
     request_pico: int | None = None
     image_pico: int | None = None
+    audio_pico: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +56,8 @@ class Preferences:
 
     Attributes:
         partition: `none` ranks the endpoints of all models together.
-        min_throughput: tokens per second at the median.
-        max_latency_ms: to the first token at the median.
+        min_throughput: tokens per second wanted at percentiles; () for any.
+        max_latency_ms: to the first token, likewise.
     """
 
     order: tuple[str, ...] = ()
@@ -66,8 +72,8 @@ class Preferences:
     sort: SortBy | None = None
     partition: Literal["model", "none"] = "model"
     max_price: PriceCap | None = None
-    min_throughput: float | None = None
-    max_latency_ms: float | None = None
+    min_throughput: tuple[tuple[Percent, float], ...] = ()
+    max_latency_ms: tuple[tuple[Percent, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,7 @@ class PlanRequest:
 
     Attributes:
         models: as named, `model` first, without repeats; suffixes not yet read.
+        policy: what the account allows; a request can only narrow it.
         needs_tools: `tools` is not empty.
         forces_tool: `tool_choice` demands a call.
         needs_schema: `response_format` is a JSON schema.
@@ -86,10 +93,12 @@ class PlanRequest:
         parameters: names used, as the models API lists them.
         output_modalities: as asked for; empty for plain text.
         video_urls: kinds of video link in the prompt: `youtube`, `http`.
+        guess: what kind of task this is; None unless a router has to choose.
     """
 
     models: tuple[str, ...]
     preferences: Preferences = Preferences()
+    policy: RoutingPolicy = NO_POLICY
     needs_tools: bool = False
     forces_tool: bool = False
     needs_schema: bool = False
@@ -102,6 +111,7 @@ class PlanRequest:
     output_modalities: frozenset[str] = frozenset()
     images: int = 0
     video_urls: frozenset[str] = frozenset()
+    guess: Guess | None = None
 
     @property
     def may_fall_back(self) -> bool:
@@ -165,10 +175,13 @@ def _named(slugs: tuple[str, ...], endpoint: Endpoint, *, tiers: bool = False) -
 
 
 def _keeps_allowed(candidate: Candidate, request: PlanRequest) -> bool:
-    wanted = request.preferences
-    if wanted.ignore and _named(wanted.ignore, candidate.endpoint, tiers=True):
+    wanted, policy, endpoint = request.preferences, request.policy, candidate.endpoint
+    if _named(wanted.ignore, endpoint, tiers=True) or _named(policy.ignore, endpoint, tiers=True):
         return False
-    if wanted.only and not _named(wanted.only, candidate.endpoint):
+    if wanted.only and not _named(wanted.only, endpoint):
+        return False
+    # The account's list is a ceiling: it means a provider's service tiers too.
+    if policy.only and not _named(policy.only, endpoint, tiers=True):
         return False
     return wanted.allow_fallbacks or not wanted.order or _named(wanted.order, candidate.endpoint)
 
@@ -181,6 +194,19 @@ def _keeps_data_policy(candidate: Candidate, _: PlanRequest) -> bool:
     # "Collects" is read as training on or publishing prompts; keeping them a while is ZDR's matter.
     policy = candidate.endpoint.provider.data_policy
     return not (policy.training or policy.can_publish)
+
+
+def _keeps_trained(candidate: Candidate, request: PlanRequest) -> bool:
+    denied = (
+        request.policy.deny_free_training
+        if candidate.price.free
+        else request.policy.deny_paid_training
+    )
+    return not (denied and candidate.endpoint.provider.data_policy.training)
+
+
+def _keeps_unpublished(candidate: Candidate, _: PlanRequest) -> bool:
+    return not (candidate.price.free and candidate.endpoint.provider.data_policy.can_publish)
 
 
 def _keeps_zdr(candidate: Candidate, _: PlanRequest) -> bool:
@@ -199,7 +225,12 @@ def _keeps_price(candidate: Candidate, request: PlanRequest) -> bool:
         and (cap.completion_pico is None or price.completion_pico <= cap.completion_pico)
         and (cap.request_pico is None or price.request_pico <= cap.request_pico)
         and (cap.image_pico is None or price.image_pico <= cap.image_pico)
+        and (cap.audio_pico is None or _audio_pico(price) <= cap.audio_pico)
     )
+
+
+def _audio_pico(price: Price) -> int:
+    return price.prompt_pico if price.audio_pico is None else price.audio_pico
 
 
 def _keeps_input(candidate: Candidate, request: PlanRequest) -> bool:
@@ -263,13 +294,15 @@ def _refuse_allowed(request: PlanRequest, before: list[Candidate]) -> CallerErro
         "No allowed providers are available for the selected model.",
         metadata={
             "available_providers": list(dict.fromkeys(c.endpoint.provider.slug for c in before)),
-            "requested_providers": list(dict.fromkeys((*wanted.only, *order))),
+            "requested_providers": list(
+                dict.fromkeys((*wanted.only, *order, *request.policy.only))
+            ),
         },
     )
 
 
 def _refuse_collection(_: PlanRequest, before: list[Candidate]) -> CallerError:
-    kind = "Free" if all(candidate.model.free for candidate in before) else "Paid"
+    kind = "Free" if all(candidate.price.free for candidate in before) else "Paid"
     return NotFound(
         f"No endpoints found matching your data policy ({kind} model training). {_PRIVACY}"
     )
@@ -312,6 +345,16 @@ def _refuse_context(request: PlanRequest, before: list[Candidate]) -> CallerErro
     )
 
 
+def permitted(policy: RoutingPolicy, candidate: Candidate) -> bool:
+    """Whether an account's own settings let any of its requests go there."""
+    request = PlanRequest(models=(), policy=policy)
+    return all(
+        rule.keeps(candidate, request)
+        for rule in FILTERS
+        if rule.step in _POLICY_STEPS and rule.applies(request)
+    )
+
+
 def preferring(request: PlanRequest, candidates: list[Candidate]) -> list[Candidate]:
     """Those that follow the requested form, if there are any; else all, which ignore it."""
     for name in _BEST_EFFORT & request.parameters:
@@ -331,6 +374,8 @@ FILTERS: tuple[Filter, ...] = (
         lambda r: bool(
             r.preferences.only
             or r.preferences.ignore
+            or r.policy.only
+            or r.policy.ignore
             or (r.preferences.order and not r.preferences.allow_fallbacks)
         ),
         _keeps_allowed,
@@ -344,7 +389,19 @@ FILTERS: tuple[Filter, ...] = (
     ),
     Filter(
         "Filter by Data Policy",
-        lambda r: r.preferences.zdr,
+        lambda r: r.policy.deny_paid_training or r.policy.deny_free_training,
+        _keeps_trained,
+        _refuse_collection,
+    ),
+    Filter(
+        "Filter by Data Policy",
+        lambda r: r.policy.deny_free_publication,
+        _keeps_unpublished,
+        _says(f"No endpoints found matching your data policy (Free model publication). {_PRIVACY}"),
+    ),
+    Filter(
+        "Filter by Data Policy",
+        lambda r: r.preferences.zdr or r.policy.zdr,
         _keeps_zdr,
         _says(f"No endpoints found matching your data policy (Zero data retention). {_PRIVACY}"),
     ),

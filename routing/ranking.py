@@ -2,12 +2,15 @@
 
 Without `sort` and `order` the load is balanced by price: the first endpoint is drawn among the
 stable ones with weight 1 / price², the other stable ones follow by price, the unstable ones come
-last by price. `sort` and `order` are strict: nothing is drawn and health is not looked at, since
-the breaker still keeps a dead endpoint from being called.
+last by price. The endpoint whose prompt cache holds the conversation goes before the draw, as long
+as it is stable. `sort` and `order` are strict: nothing is drawn or sticky and outages are not
+looked at, since the breaker still keeps a dead endpoint from being called.
 
 The price compared is that of a typical request of 750 prompt and 250 completion tokens, request
-and image prices included: chat is about three parts prompt to one part answer. Equal ones are
-ordered by endpoint id, so that every process makes the same plan from the same draw.
+and image prices included: chat is about three parts prompt to one part answer. Throughput and
+latency are compared by their medians; endpoints without figures follow those that have some, by
+price. Equal ones are ordered by price, then by endpoint id, so that every process makes the same
+plan from the same draw.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from math import inf
 from types import MappingProxyType
 
 from routing.catalog.shapes import Price
+from routing.figures import Percentiles
 from routing.preferences import Candidate, Preferences, SortBy, matches
 
 _PROMPT_SHARE = 750
@@ -31,13 +35,13 @@ class Health:
 
     Attributes:
         unstable: significant outages within the last 30 seconds.
-        throughput: tokens per second, median.
-        latency: milliseconds to the first token, median.
+        throughput: tokens per second.
+        latency: milliseconds to the first token.
     """
 
     unstable: frozenset[str] = frozenset()
-    throughput: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    latency: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    throughput: Mapping[str, Percentiles] = field(default_factory=lambda: MappingProxyType({}))
+    latency: Mapping[str, Percentiles] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def typical_pico(price: Price, images: int = 0) -> int:
@@ -52,12 +56,17 @@ def typical_pico(price: Price, images: int = 0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Everything ranking depends on, for one request."""
+    """Everything ranking depends on, for one request.
+
+    Attributes:
+        sticky: the endpoint that cached this conversation; "" for none.
+    """
 
     preferences: Preferences
     health: Health
     rng: random.Random
     images: int = 0
+    sticky: str = ""
 
     def rank(self, candidates: list[Candidate], sort: SortBy | None) -> list[Candidate]:
         """All candidates, best first."""
@@ -82,48 +91,72 @@ class Ranking:
         An endpoint without figures is not known to meet them.
         """
         wanted = self.preferences
-        if wanted.order or (wanted.min_throughput is None and wanted.max_latency_ms is None):
+        if wanted.order or not (wanted.min_throughput or wanted.max_latency_ms):
             return candidates
-        return sorted(candidates, key=lambda c: not self._meets(c.endpoint.id))
+        return sorted(candidates, key=lambda c: not self.meets(c.endpoint.id))
 
-    def _meets(self, endpoint_id: str) -> bool:
+    def meets(self, endpoint_id: str) -> bool:
+        """Whether every preferred percentile of an endpoint is met."""
         wanted = self.preferences
-        fast = self.health.throughput.get(endpoint_id, 0.0) >= (wanted.min_throughput or 0.0)
-        latency_ms = self.health.latency.get(endpoint_id, inf)
-        return fast and (wanted.max_latency_ms is None or latency_ms <= wanted.max_latency_ms)
+        fast, late = self.health.throughput.get(endpoint_id), self.health.latency.get(endpoint_id)
+        return all(
+            fast is not None and fast.at(percent) >= least
+            for percent, least in wanted.min_throughput
+        ) and all(
+            late is not None and late.at(percent) <= most for percent, most in wanted.max_latency_ms
+        )
+
+    def weights(self, stable: list[Candidate]) -> list[float]:
+        """Of the draw among stable endpoints, cheapest first in the list: 1 / price².
+
+        Relative to the cheapest, so that every weight is in [0, 1] whatever the unit. Free ones
+        share all the draws among them.
+        """
+        prices = [typical_pico(c.price, self.images) for c in stable]
+        cheapest = prices[0]
+        if cheapest == 0:
+            return [float(price == 0) for price in prices]
+        return [(cheapest / price) ** 2 for price in prices]
+
+    def by_price(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Cheapest first."""
+        return self._sorted(candidates, "price")
 
     def _sorted(self, candidates: list[Candidate], sort: SortBy) -> list[Candidate]:
         return sorted(candidates, key=self._key(sort))
 
-    def _key(self, sort: SortBy) -> Callable[[Candidate], tuple[float, str]]:
-        match sort:
-            case "price":
-                return lambda c: (typical_pico(c.price, self.images), c.endpoint.id)
-            case "throughput":
-                figures = self.health.throughput
-                return lambda c: (-figures.get(c.endpoint.id, -1.0), c.endpoint.id)
-            case "latency":
-                figures = self.health.latency
-                return lambda c: (figures.get(c.endpoint.id, inf), c.endpoint.id)
+    def _key(self, sort: SortBy) -> Callable[[Candidate], tuple[float, int, str]]:
+        def key(c: Candidate) -> tuple[float, int, str]:
+            return figure(c.endpoint.id), typical_pico(c.price, self.images), c.endpoint.id
+
+        def figure(endpoint_id: str) -> float:
+            if sort == "price":
+                return 0.0
+            if sort == "latency":
+                found = self.health.latency.get(endpoint_id)
+                return inf if found is None else found.p50
+            found = self.health.throughput.get(endpoint_id)
+            return inf if found is None else -found.p50
+
+        return key
 
     def _balanced(self, candidates: list[Candidate]) -> list[Candidate]:
-        by_price = self._sorted(candidates, "price")
+        by_price = self.by_price(candidates)
         if len(by_price) == 1:
             return by_price
         unstable = self.health.unstable
         stable = [c for c in by_price if c.endpoint.id not in unstable]
         if len(stable) > 1:
-            stable.insert(0, stable.pop(self._draw(stable)))
+            stable.insert(0, stable.pop(self._first(stable)))
         return stable + [c for c in by_price if c.endpoint.id in unstable]
 
-    def _draw(self, stable: list[Candidate]) -> int:
-        """Draw one, cheapest first in the list, with weight 1 / price²."""
-        prices = [typical_pico(c.price, self.images) for c in stable]
-        cheapest = prices[0]
-        if cheapest == 0:
-            return self.rng.randrange(prices.count(0))
-        # Relative to the cheapest, so that every weight is in (0, 1] whatever the unit.
-        weights = [(cheapest / price) ** 2 for price in prices]
+    def _first(self, stable: list[Candidate]) -> int:
+        """The one that cached the conversation, else one drawn by weight."""
+        if self.sticky:
+            for index, candidate in enumerate(stable):
+                if candidate.endpoint.id == self.sticky:
+                    return index
+        weights = self.weights(stable)
         left = self.rng.random() * sum(weights)
         for index, weight in enumerate(weights):
             left -= weight

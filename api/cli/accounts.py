@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
+from api.cli.catalog import catalog_of
 from api.cli.ledger import opened, settings_of_shell
 from api.cli.money import dollars, usd
 from api.cli.table import json_option, show
@@ -17,17 +20,20 @@ from billing.accounts import (
     get,
     grant,
     list_accounts,
+    set_policy,
 )
 from billing.api_keys import KeyTerms, disable, mint
 from billing.db import Ledger
 from billing.key_list import list_keys
 from routing import ids
 from routing.budgets import LimitReset
+from routing.catalog.shapes import Catalog
 from routing.clock import SystemClock
 from routing.errors import BadRequest, NotFound, Unavailable
+from routing.plan import resolve
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
-from routing.wire.account import Budget
+from routing.wire.account import Budget, RoutingPolicy
 
 _RESETS: tuple[LimitReset, ...] = ("daily", "weekly", "monthly")
 
@@ -62,6 +68,79 @@ def list_accounts_command(as_json: bool) -> None:  # noqa: FBT001 - click passes
             for account in _all_accounts(ledger)
         ]
     show(rows, as_json=as_json, empty="No account yet: pointsman accounts create NAME")
+
+
+_SORTS = ("price", "throughput", "latency", "balanced")
+_SWITCHES = (
+    ("zdr", "Only endpoints that keep no prompts."),
+    ("deny-paid-training", "No paid endpoint that trains on prompts."),
+    ("deny-free-training", "No free endpoint that trains on prompts."),
+    ("deny-free-publication", "No free endpoint that may publish prompts."),
+)
+
+
+def _switches(command: Callable[..., None]) -> Callable[..., None]:
+    for name, text in reversed(_SWITCHES):
+        command = click.option(f"--{name}/--no-{name}", default=None, help=text)(command)
+    return command
+
+
+@accounts_group.command("policy")
+@click.argument("account")
+@click.option("--only", metavar="SLUGS", help="Providers allowed, with commas; '' for all.")
+@click.option("--ignore", metavar="SLUGS", help="Providers never used, with commas; '' for none.")
+@click.option("--sort", type=click.Choice(_SORTS), help="How endpoints are ordered by default.")
+@click.option("--default-model", metavar="MODEL", help="For requests that name none; '' for none.")
+@_switches
+@json_option
+def policy_command(account: str, as_json: bool, **wanted: Any) -> None:  # noqa: FBT001
+    """Show where an account's requests may go, after changing what is given.
+
+    A request can narrow this, never widen it. Running front doors follow within a second.
+    """
+    settings = settings_of_shell()
+    with opened(settings) as ledger:
+        found = get(ledger, account)
+        if found is None:
+            raise NotFound(f"No account {account}")
+        policy = replace(found.policy, **_changes(wanted))
+        _check_names(policy, catalog_of(settings))
+        if policy != found.policy:
+            hashes = set_policy(ledger, account, policy)
+            try:
+                cache = KeyCache.at(settings.redis_url)
+                for key_hash in hashes:
+                    cache.drop(key_hash)
+            except Unavailable:
+                click.echo(
+                    "Redis does not answer: front doors follow within a minute of its return.",
+                    err=True,
+                )
+    show([asdict(policy)], as_json=as_json, empty="")
+
+
+def _check_names(policy: RoutingPolicy, catalog: Catalog) -> None:
+    """A slug nobody has would shut out every provider, or none."""
+    known = {each.tag.lower() for each in catalog.endpoints.values()}
+    for provider in catalog.providers.values():
+        known |= {provider.slug.lower(), provider.name.lower()}
+    for slug in (*policy.only, *policy.ignore):
+        if slug not in known:
+            raise BadRequest(f"No provider or endpoint is called {slug!r}")
+    if policy.default_model:
+        resolve(policy.default_model, catalog)
+
+
+def _changes(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Options given, as fields of the policy."""
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    for name in ("only", "ignore"):
+        if name in changes:
+            slugs = (slug.strip().lower() for slug in changes[name].split(","))
+            changes[name] = tuple(dict.fromkeys(slug for slug in slugs if slug))
+    if changes.get("sort") == "balanced":
+        changes["sort"] = None
+    return changes
 
 
 @click.group("keys")

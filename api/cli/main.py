@@ -9,6 +9,8 @@ import click
 from api.cli.accounts import accounts_group, credits_group, keys_group
 from api.cli.catalog import catalog_group, pools
 from api.cli.doctor import doctor
+from api.cli.explain import explain_command
+from api.cli.figures import figures_command
 from api.cli.ledger import migrate_command
 from api.cli.redis_server import redis_command
 from api.cli.run import run
@@ -55,6 +57,8 @@ for _command in (
     keys_group,
     credits_group,
     catalog_group,
+    figures_command,
+    explain_command,
     doctor,
 ):
     pointsman.add_command(_command)

@@ -97,6 +97,53 @@ def test_models(client):
     assert client.models.count().data.count == len(listed.data)
 
 
+def test_models_asked_for_page_by_page(boxed):
+    asked = {"q": "gpt", "sort": "pricing-low-to-high", "input_modalities": "text", "max_price": 5}
+    page = boxed.models.list(**asked, limit=2)
+    found = [model.id for model in page.result.data]
+    while (page := page.next()) is not None:
+        found += [model.id for model in page.result.data]
+
+    whole = boxed.models.list(**asked).result
+    assert found == [model.id for model in whole.data]
+    assert len(found) == whole.total_count > 4
+
+
+def test_models_with_a_bad_order_are_the_clients_own_error(boxed):
+    with pytest.raises(errors.BadRequestResponseError) as caught:
+        boxed.models.list(sort="best-first")
+
+    assert "most-popular" in str(caught.value)
+
+
+def test_one_model(boxed):
+    found = boxed.models.get(author="openai", slug="gpt-4o-mini:nitro").data
+
+    assert found.id == "openai/gpt-4o-mini"
+    assert float(found.pricing.prompt) > 0
+
+
+def test_models_of_the_user(boxed, sandbox):
+    listed = boxed.models.list_for_user(security={"bearer": sandbox.api_key}).result
+
+    assert set(MODELS) <= {model.id for model in listed.data}
+
+
+def test_models_of_nobody(boxed):
+    with pytest.raises(errors.UnauthorizedResponseError):
+        boxed.models.list_for_user(security={"bearer": "sk-or-v1-nobody"})
+
+
+def test_endpoints_that_keep_nothing(boxed):
+    found = boxed.endpoints.list_zdr_endpoints().data
+
+    listed = {
+        model.id for model in boxed.models.list(zdr="true", output_modalities="all").result.data
+    }
+    assert found
+    assert {endpoint.model_id for endpoint in found} <= listed
+
+
 def test_endpoints_of_a_model(client):
     author, slug = STORY.split("/")
 

@@ -1,112 +1,24 @@
 """The catalog over HTTP: bodies, filters, caching."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Response
 from flask.testing import FlaskClient
 from openrouter import components, operations
 
-from api.catalog import EndpointHealth, blueprint
 from routing.catalog.live import LiveCatalog
 from routing.clock import FixedClock
-from routing.errors import RouterError
+from routing.figures import EndpointFigures, Percentiles, ToolTally
+from tests.unit.api.acme import DAY_MS, JAN_2025_MS, Health, app_of, with_key, write
 
-JAN_2025_MS = 1_735_689_600_000
-DAY_MS = 86_400_000
-
-MODELS = """\
-models:
-  - id: acme/rocket
-    canonical_slug: acme/rocket-2025-01-02
-    name: 'Acme: Rocket'
-    created: 2025-01-02
-    description: Goes up.
-    context_length: 8192
-    architecture: {input_modalities: [text, image], tokenizer: Llama3, instruct_type: llama3}
-    hugging_face_id: acme/Rocket
-    default_parameters: {temperature: 0.6}
-    categories: [science, programming]
-  - {id: acme/glider, name: Glider, created: 2025-03-01, categories: [science]}
-  - {id: 'acme/glider:free', name: Glider (free), created: 2025-03-01}
-  - {id: acme/idle, name: Idle, created: 2025-04-01}
-  - id: acme/vectors
-    name: Vectors
-    created: 2025-02-01
-    categories: [science]
-    architecture: {output_modalities: [embeddings]}
-  - {id: acme/brush, name: Brush, created: 2025-02-02, architecture: {output_modalities: [image]}}
-"""
-LAB = """\
-slug: lab
-name: Lab
-dialect: openai
-base_url: http://10.0.0.5:8000/v1
-moderated: true
-privacy_policy_url: https://lab.example/privacy
-headquarters: CH
-supported_parameters: [tools, tool_choice, max_tokens]
-endpoints:
-  - model: acme/rocket
-    upstream_id: rocket-7b
-    context_length: 8192
-    max_completion_tokens: 4096
-    quantization: fp8
-    implicit_caching: true
-    prices:
-      - {from: 2025-01-01, prompt: 1, completion: 2, cache_read: 0.1, source: https://lab.example}
-      - {from: 2025-01-03, prompt: 3, completion: 4, source: https://lab.example}
-"""
-WORKSHOP = """\
-slug: workshop
-name: Workshop
-dialect: openai
-base_url: http://10.0.0.6:8000/v1
-supported_parameters: [seed, max_tokens]
-endpoints:
-  - model: acme/rocket
-    upstream_id: rocket
-    context_length: 4096
-    prices: [{from: 2025-01-01, prompt: 2, completion: 2, source: https://shop.example}]
-  - model: acme/glider
-    upstream_id: glider
-    context_length: 4096
-    prices: [{from: 2025-01-01, prompt: 2, completion: 2, image: 0.01, source: https://shop.example}]
-  - model: acme/glider:free
-    upstream_id: glider
-    context_length: 4096
-    prices: [{from: 2025-01-01, prompt: 0, completion: 0, source: https://shop.example}]
-  - model: acme/vectors
-    upstream_id: vectors
-    context_length: 4096
-    prices: [{from: 2025-01-01, prompt: 1, completion: 0, source: https://shop.example}]
-  - model: acme/brush
-    upstream_id: brush
-    context_length: 4096
-    prices: [{from: 2025-01-01, prompt: 1, completion: 1, source: https://shop.example}]
-"""
-
-
-class Health:
-    """Figures by endpoint id."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, float] = {"lab:acme/rocket": 99.5}
-
-    def uptime_percent(self, endpoint_id: str) -> float | None:
-        return self.figures.get(endpoint_id)
+SPEED = Percentiles(p50=45.2, p75=38.5, p90=28.333333, p99=15.1)
+LATENCY = Percentiles(p50=250, p75=350, p90=480, p99=850)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    for folder, name, text in (
-        ("models", "acme.yml", MODELS),
-        ("providers", "lab.yml", LAB),
-        ("providers", "workshop.yml", WORKSHOP),
-    ):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / name).write_text(text)
+    write(tmp_path)
     return tmp_path
 
 
@@ -124,19 +36,6 @@ def clock() -> FixedClock:
 @pytest.fixture
 def health() -> Health:
     return Health()
-
-
-def app_of(live: LiveCatalog, clock: FixedClock, health: EndpointHealth) -> Flask:
-    app = Flask("test")
-    routes = blueprint(live, clock, health)
-    app.register_blueprint(routes, url_prefix="/api/v1", name="catalog_api_v1")
-    app.register_blueprint(routes, url_prefix="/v1", name="catalog_v1")
-
-    @app.errorhandler(RouterError)
-    def _answer(error: RouterError) -> tuple[dict[str, Any], int]:
-        return error.body(), error.status
-
-    return app
 
 
 @pytest.fixture
@@ -190,6 +89,7 @@ def test_a_model_as_the_contract_prints_it(client: FlaskClient):
         "supported_parameters": ["max_tokens", "seed", "tool_choice", "tools"],
         "default_parameters": {"temperature": 0.6},
         "expiration_date": None,
+        "knowledge_cutoff": None,
         "supported_voices": None,
         "links": {"details": "/api/v1/models/acme/rocket/endpoints"},
     }
@@ -292,8 +192,18 @@ def test_embedding_models_have_a_list_of_their_own(client: FlaskClient):
     assert model["pricing"]["prompt"] == "0.000001"
 
 
-def test_endpoints_of_a_model(client: FlaskClient):
-    data = client.get("/api/v1/models/acme/rocket/endpoints").json["data"]
+def test_endpoints_of_a_model(client: FlaskClient, health: Health):
+    tally = ToolTally(requests=10, with_calls=8, calls=16, valid=12, unknown=4)
+    health.known["lab:acme/rocket"] = EndpointFigures(
+        uptime_5m=100.0,
+        uptime_30m=99.512345,
+        uptime_1d=99.8,
+        latency_30m=LATENCY,
+        throughput_30m=SPEED,
+        tools_1d=tally,
+        status=-1,
+    )
+    data = client.get("/api/v1/models/acme/rocket/endpoints", headers=with_key()).json["data"]
     lab, workshop = data.pop("endpoints")
     assert data["id"] == "acme/rocket"
     assert data["architecture"]["modality"] == "text+image->text"
@@ -315,20 +225,53 @@ def test_endpoints_of_a_model(client: FlaskClient):
         "max_completion_tokens": 4096,
         "max_prompt_tokens": None,
         "supported_parameters": ["max_tokens", "tool_choice", "tools"],
-        "status": 0,
-        "uptime_last_30m": 99.5,
-        "uptime_last_5m": None,
-        "uptime_last_1d": None,
-        "latency_last_30m": None,
-        "throughput_last_30m": None,
+        "status": -1,
+        "uptime_last_30m": 99.51,
+        "uptime_last_5m": 100.0,
+        "uptime_last_1d": 99.8,
+        "latency_last_30m": {"p50": 250, "p75": 350, "p90": 480, "p99": 850},
+        "throughput_last_30m": {"p50": 45.2, "p75": 38.5, "p90": 28.33, "p99": 15.1},
+        "tool_calls_last_1d": {
+            "requests": 10,
+            "with_calls": 8,
+            "calls": 16,
+            "valid": 12,
+            "success_rate": 0.75,
+        },
         "supports_implicit_caching": True,
         "supports_tool_choice": {"none": True, "auto": True, "required": True, "function": True},
         "supports_diarization": False,
+        "supports_voice_cloning": False,
         "native_tools": {},
         "service_tier": None,
     }
     assert workshop["tag"] == "workshop"
-    assert workshop["uptime_last_30m"] is None
+    figures = {name: value for name, value in workshop.items() if "_last_" in name}
+    assert set(figures.values()) == {None}
+    assert workshop["status"] == 0
+
+
+@pytest.mark.parametrize("headers", [{}, with_key("sk-or-v1-unknown")])
+def test_strangers_see_uptime_and_no_speed(
+    client: FlaskClient, health: Health, headers: dict[str, str]
+):
+    health.known["lab:acme/rocket"] = EndpointFigures(
+        uptime_30m=99.5, latency_30m=LATENCY, throughput_30m=SPEED, tools_1d=ToolTally(requests=1)
+    )
+    path = "/v1/models/acme/rocket/endpoints"
+    lab = client.get(path, headers=headers).json["data"]["endpoints"][0]
+    assert lab["uptime_last_30m"] == 99.5
+    assert lab["latency_last_30m"] is None
+    assert lab["throughput_last_30m"] is None
+    assert lab["tool_calls_last_1d"] is None
+
+
+def test_what_depends_on_the_key_is_not_for_shared_caches(client: FlaskClient):
+    path = "/v1/models/acme/rocket/endpoints"
+    stranger, known = client.get(path), client.get(path, headers=with_key())
+    assert stranger.headers["Vary"] == known.headers["Vary"] == "Authorization"
+    assert stranger.headers["Cache-Control"] == "public, max-age=60"
+    assert known.headers["Cache-Control"] == "max-age=60, private"
 
 
 @pytest.mark.parametrize(
@@ -336,6 +279,7 @@ def test_endpoints_of_a_model(client: FlaskClient):
     [
         pytest.param("acme/rocket-2025-01-02", "acme/rocket", 2, id="by canonical slug"),
         pytest.param("acme/glider:free", "acme/glider:free", 1, id="a variant"),
+        pytest.param("acme/rocket:nitro", "acme/rocket", 2, id="with a dynamic suffix"),
         pytest.param("acme/idle", "acme/idle", 0, id="known, served by nobody"),
     ],
 )
@@ -360,6 +304,7 @@ def test_providers_are_listed_with_and_without_a_key(client: FlaskClient):
         "terms_of_service_url": None,
         "status_page_url": None,
         "headquarters": "CH",
+        "datacenters": None,
     }
     assert rows["openai"]["name"] == "OpenAI"
     assert list(rows) == sorted(rows)
@@ -367,6 +312,10 @@ def test_providers_are_listed_with_and_without_a_key(client: FlaskClient):
 
 ROUTES = [
     "/models",
+    "/models?sort=newest",
+    "/models?use_rss=true",
+    "/model/acme/rocket",
+    "/endpoints/zdr",
     "/models/count",
     "/models/acme/rocket/endpoints",
     "/providers",
@@ -391,8 +340,10 @@ def test_the_etag_changes_with_the_catalog(
     client: FlaskClient, live: LiveCatalog, directory: Path, route: str
 ):
     before = client.get("/v1" + route).headers["ETag"]
-    file = directory / "providers" / "lab.yml"
-    file.write_text(file.read_text().replace("prompt: 1,", "prompt: 5,"))
+    prices = directory / "providers" / "lab.yml"
+    prices.write_text(prices.read_text().replace("prompt: 1,", "prompt: 5,"))
+    words = directory / "models" / "acme.yml"
+    words.write_text(words.read_text().replace("Goes up.", "Goes down."))
     live.reload()
     assert client.get("/v1" + route).headers["ETag"] != before
 
@@ -409,7 +360,7 @@ def test_the_etag_of_prices_changes_when_a_price_takes_force(
 
 def test_the_etag_of_endpoints_changes_with_their_health(client: FlaskClient, health: Health):
     before = client.get("/v1/models/acme/rocket/endpoints").headers["ETag"]
-    health.figures["lab:acme/rocket"] = 12.0
+    health.known["lab:acme/rocket"] = EndpointFigures(uptime_30m=12.0)
     assert client.get("/v1/models/acme/rocket/endpoints").headers["ETag"] != before
 
 
@@ -455,7 +406,24 @@ def test_the_sdk_reads_the_embedding_models(shipped: FlaskClient):
 def test_the_sdk_reads_the_endpoints(shipped: FlaskClient):
     body = shipped.get("/api/v1/models/meta-llama/llama-3.3-70b-instruct/endpoints").data
     answer = operations.ListEndpointsResponse.model_validate_json(body)
-    assert len(answer.data.endpoints) == 5
+    assert len(answer.data.endpoints) >= 5
+
+
+def test_the_sdk_reads_every_model_and_its_endpoints(shipped: FlaskClient):
+    listed = shipped.get("/api/v1/models?output_modalities=all").json["data"]
+    for model in listed:
+        one = shipped.get(f"/api/v1/model/{model['id']}")
+        assert components.ModelResponse.model_validate_json(one.data).data.id == model["id"]
+        found = shipped.get(f"/api/v1/models/{model['id']}/endpoints")
+        answer = operations.ListEndpointsResponse.model_validate_json(found.data)
+        assert bool(answer.data.endpoints) is (model["pricing"]["prompt"] != "-1")
+
+
+def test_the_sdk_reads_the_endpoints_that_keep_nothing(shipped: FlaskClient):
+    body = shipped.get("/api/v1/endpoints/zdr").data
+    answer = operations.ListEndpointsZdrResponse.model_validate_json(body)
+    assert answer.data
+    assert len({(each.model_id, each.tag) for each in answer.data}) == len(answer.data)
 
 
 def test_the_sdk_reads_the_providers(shipped: FlaskClient):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from routing.catalog.shapes import DataPolicy, Price
 from routing.errors import BadRequest, CallerError, NotFound
+from routing.figures import Percentiles
 from routing.plan import MAX_PLAN_ENTRIES, Health, facts, plan, worst_case
 from routing.preferences import FILTERS, Candidate
 from routing.wire.chat import checked
@@ -32,7 +33,7 @@ def planned(
     catalog: Any, *, health: Health | None = None, seed: int = 1, **fields: Any
 ) -> tuple[PlanEntry, ...]:
     request = checked({"model": "a/m", "messages": HELLO} | fields)
-    return plan(facts(request, ""), catalog, health or Health(), rng(seed), 0)
+    return plan(facts(request, ""), catalog, health or Health(), rng(seed), 0).entries
 
 
 def tags(entries: tuple[PlanEntry, ...]) -> list[str]:
@@ -284,7 +285,9 @@ def test_endpoints_too_small_for_the_prompt_are_left_out(endpoint: Make, catalog
         pytest.param({"model": "a/x", "models": ["a/m"]}, id="a good fallback does not hide it"),
         pytest.param({"models": ["a/x"]}, id="in models"),
         pytest.param({"model": "a/x:nitro"}, id="with a suffix"),
-        pytest.param({"model": "a/m:online"}, id="an unknown suffix"),
+        pytest.param({"model": "a/m:offline"}, id="an unknown suffix"),
+        pytest.param({"model": "a/m:free"}, id="a variant that is no row"),
+        pytest.param({"model": "a/m:free:online"}, id="the same with a dynamic suffix"),
         pytest.param({"model": ":floor"}, id="only a suffix"),
     ],
 )
@@ -337,7 +340,8 @@ def test_each_model_keeps_the_sort_of_its_own_suffix(endpoint: Make, catalog: Ma
     known = catalog(
         endpoint("a", 1), endpoint("b", 2), endpoint("a", 1, "a/n"), endpoint("b", 2, "a/n")
     )
-    health = Health(throughput={"b:a/m": 9.0, "b:a/n": 9.0})
+    fast = Percentiles(p50=9, p75=9, p90=9, p99=9)
+    health = Health(throughput={"b:a/m": fast, "b:a/n": fast})
 
     entries = planned(known, health=health, model="a/m:nitro", models=["a/n:floor"])
 
@@ -382,7 +386,7 @@ def test_the_price_in_force_is_the_one_compared_and_kept(endpoint: Make, catalog
     known = catalog(endpoint("p", prices=(first, later)))
     request = facts(checked({"model": "a/m", "messages": HELLO}), "")
 
-    prices = [plan(request, known, Health(), rng(0), ms)[0].price for ms in (999, 1_000)]
+    prices = [plan(request, known, Health(), rng(0), ms).entries[0].price for ms in (999, 1_000)]
 
     assert prices == [first, later]
 
@@ -410,7 +414,7 @@ def test_the_hold_covers_the_longest_answer(
     chat = {"model": "a/m", "messages": [{"role": "user", "content": "word word "}]}
     request = facts(checked(chat | {"max_tokens": max_tokens}), "")
 
-    worst = worst_case(plan(request, known, Health(), rng(0), 0), request, known)
+    worst = worst_case(plan(request, known, Health(), rng(0), 0).entries, request, known)
 
     assert worst.completion_tokens_max == expected
     assert worst.hold_nano == request.prompt_tokens_max + 2 * expected + 5
@@ -455,7 +459,7 @@ def test_properties(endpoint: Make, catalog: Make, prices: list[int], seed: int,
     health = Health(unstable=drawn["unstable"])
 
     try:
-        entries = plan(request, known, health, rng(seed), 0)
+        entries = plan(request, known, health, rng(seed), 0).entries
     except NotFound:
         assert not fit
         return
@@ -467,7 +471,7 @@ def test_properties(endpoint: Make, catalog: Make, prices: list[int], seed: int,
         assert set(ids) == fit
     else:
         assert len(ids) == 1
-    assert entries == plan(request, known, health, rng(seed), 0)
+    assert entries == plan(request, known, health, rng(seed), 0).entries
     if drawn["order"]:
         listed = [f"{slug}:a/m" for slug in dict.fromkeys(drawn["order"]) if f"{slug}:a/m" in fit]
         assert ids[: len(listed)] == listed
