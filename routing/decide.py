@@ -8,10 +8,11 @@ The rules, in order; the first that applies decides:
    endpoint of the same model with a longer context; where its content was refused, also another
    provider of the same model.
 3. The endpoint was not called (out of order, parked, full): the next one. When all were passed
-   over as out of order, the one that is so for the shortest time is called all the same.
+   over as out of order, the one that is so for the shortest time is called all the same; where
+   one only has too many of our calls in flight, it is asked again for some seconds.
 4. Everything was busy and the caller would rather wait: again from the start, later.
 5. No tries or no retry budget left: the failure is the answer.
-6. Another endpoint is left: that one.
+6. Another endpoint is left: that one; one try is kept back for each model not tried yet.
 7. The last endpoint: again after a short Retry-After if it was busy, after a short pause if it
    broke, and never if it kept silent or refused our key.
 """
@@ -38,6 +39,10 @@ BACKOFF_MS = 500
 WAIT_MIN_MS, WAIT_MAX_MS = 250, 10_000
 #: Kept of the time that is left when a job is laid down: it must be woken, and then served.
 WAIT_MARGIN_MS = 3_000
+
+#: How often a full endpoint is asked again, a quarter of a second apart: as long as a short
+#: Retry-After is waited for. Calls end all the time, and nobody else is to blame.
+ROOM_LOOKS_MAX = 20
 
 #: Why an endpoint was not available: its breaker is open, it asked us to wait, we call it too often
 #: or too much at once, it refused this very call as busy, or it cannot serve this (any more).
@@ -189,11 +194,12 @@ def decide(state: AttemptState, failure: Failure, draw: float) -> Decision:
     too_late = state.bytes_sent and not state.rescuing
     if too_late or state.remaining_ms < MIN_REMAINING_MS:
         return give_up
-    following = _next(state)
-    if failure.blame == "router" or _costs_nothing(state, failure):
+    free = failure.blame == "router" or _costs_nothing(state, failure)
+    following = _next(state, state.max_attempts - state.tries_total + int(free))
+    if free:
         if following is not None and state.allow_fallbacks and state.calls < MAX_CALLS:
             return Fallback(following)
-        return _when_all_are_busy(state) or give_up
+        return _when_all_are_busy(state) or _when_there_is_room(state) or give_up
     spent = state.tries_total >= state.max_attempts or not state.budget_left
     if spent or not state.allow_fallbacks:
         return give_up
@@ -263,12 +269,19 @@ def _provider(entry: PlanEntry) -> str:
     return entry.endpoint_id.partition(":")[0].partition("/")[0]
 
 
-def _next(state: AttemptState) -> int | None:
-    """The first entry after this one that nothing rules out."""
-    for index in range(state.index + 1, len(state.entries)):
-        if index not in state.ruled_out:
-            return index
-    return None
+def _next(state: AttemptState, tries_left: int) -> int | None:
+    """The first entry after this one that nothing rules out.
+
+    When no more tries are left than there are models not tried yet, it is one of theirs: a caller
+    who names fallback models is not to be refused for the many endpoints of the first.
+    """
+    seen = {entry.model_id for entry in state.entries[: state.index + 1]}
+    left = [i for i in range(state.index + 1, len(state.entries)) if i not in state.ruled_out]
+    fresh = [i for i in left if state.entries[i].model_id not in seen]
+    untried = len({state.entries[i].model_id for i in fresh})
+    if fresh and tries_left <= untried:
+        left = fresh
+    return left[0] if left else None
 
 
 def _when_all_are_busy(state: AttemptState) -> Decision | None:
@@ -283,6 +296,18 @@ def _when_all_are_busy(state: AttemptState) -> Decision | None:
         least = min(busy, key=lambda one: one.until_ms or 0)
         return Fallback(least.index, forced=True)
     return None
+
+
+def _when_there_is_room(state: AttemptState) -> Decision | None:
+    """An endpoint was passed over for our own calls alone: they will end."""
+    full = [one for one in state.skipped if one.why == "full"]
+    if state.waits or state.bytes_sent or not full or len(full) >= ROOM_LOOKS_MAX:
+        return None
+    last = full[-1]
+    if last.index != state.index:
+        return Fallback(last.index) if state.allow_fallbacks else None
+    delay_ms = max(WAIT_MIN_MS, (last.until_ms or 0) - state.now_ms)
+    return Retry(delay_ms) if delay_ms + MIN_REMAINING_MS <= state.remaining_ms else None
 
 
 def _wait(state: AttemptState, busy: list[Skipped]) -> Wait | None:

@@ -194,6 +194,7 @@ class Failure:
         raw: the provider's error body, cut; goes into `metadata.raw`.
         provider: display name, for `metadata.provider_name`.
         kind: of a refusal that others may see differently; "" for any other failure.
+        upstream_status: what the provider answered with; None if it did not answer.
     """
 
     status: int
@@ -206,6 +207,7 @@ class Failure:
     raw: str | None = None
     provider: str | None = None
     kind: RefusalKind = ""
+    upstream_status: int | None = None
 
     def body(self, previous: tuple[Failure, ...] = ()) -> dict[str, Any]:
         """The contract's error envelope, with the attempts before it in `previous_errors`."""
@@ -243,6 +245,7 @@ class UpstreamError(RouterError):
         super().__init__(message, retry_after_ms=retry_after_ms)
         self.raw = raw
         self.kind = kind
+        self.upstream_status: int | None = None
         self.told_status = status if status is not None else type(self).status
 
     def failure(self, provider: str) -> Failure:
@@ -258,6 +261,7 @@ class UpstreamError(RouterError):
             raw=self.raw,
             provider=provider,
             kind=self.kind,
+            upstream_status=self.upstream_status,
         )
 
 

@@ -131,7 +131,11 @@ class Attempts:
         verdict = self._verdict(endpoint)
         match verdict.state:
             case "go" | "probe":
-                return self._try(entry, endpoint, onward)
+                token = self._token
+                try:
+                    return self._try(entry, endpoint, onward)
+                finally:  # whatever happened in between; usually it has left already
+                    self.runtime.gates.left(endpoint.id, token)
             case busy:
                 return self._passed_over(verdict.wait_ms, busy)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from routing.catalog.shapes import Endpoint
@@ -246,7 +246,10 @@ class Call:
             body = exchange.read_all(lambda: Wait(until_s - time.monotonic(), "gap", limit_ms))
         except UpstreamError:
             body = b""
-        return self.dialect.error(exchange.status, exchange.headers(), body, self.clock.now_ms())
+        headers = exchange.headers()
+        error = self.dialect.error(exchange.status, headers, body, self.clock.now_ms())
+        error.upstream_status = exchange.status
+        return error
 
     def _read_events(self, exchange: Exchange, renderer: Renderer, out: Stream) -> None:
         translator = self.dialect
@@ -278,7 +281,7 @@ class Call:
         tally = self.tally
         match event:
             case Delta():
-                shown = self._shown(event)
+                shown = self._shown(self._joined(event))
                 if shown is not None:
                     self._begin()
                     self._pass_on(renderer.delta(shown), out)
@@ -295,6 +298,16 @@ class Call:
                 raise event.error
             case End():
                 tally.ended = True
+
+    def _joined(self, delta: Delta) -> Delta:
+        """A piece as it follows what the client has: white space between the two stands once.
+
+        The answer was continued from before it, since providers refuse it at a prefill's end.
+        """
+        before = self.tally.before
+        if before is None or self.tally.texts or not before.text[-1:].isspace():
+            return delta
+        return replace(delta, content=delta.content.lstrip())
 
     def _shown(self, delta: Delta) -> Delta | None:
         """The part of a delta the caller wants to see; all of it is counted."""

@@ -121,7 +121,7 @@ class Gates:
 
     def failed(self, endpoint_id: str, token: str, failure: Failure) -> None:
         """A call failed; only what the provider is to blame for moves its breaker."""
-        if failure.limited or failure.status in OVERLOADED:
+        if failure.limited or failure.upstream_status in OVERLOADED:
             with suppress(Unavailable):
                 at_once = max(1, self.in_flight(endpoint_id))
                 self._health.learn(endpoint_id, overloaded_at=at_once)

@@ -133,7 +133,9 @@ def _continued(request: ChatRequest, begun: Part) -> ChatRequest | None:
     messages = request.messages
     if messages is None:
         messages = (Message(role="user", content=request.prompt or ""),)
-    text = begun.text
+    text = begun.text.rstrip()
+    if not text:
+        return None
     if messages and messages[-1].role == "assistant":  # the caller began the answer
         opening = messages[-1]
         if not isinstance(opening.content, str) or opening.tool_calls:

@@ -24,6 +24,8 @@ MINUTE_US = 60_000_000
 #: together are one piece of news.
 CUT_TO = 0.9
 CUT_EVERY_MS = 1_000
+#: A busy answer to so few calls at once says nothing about how many are too many.
+LEAST_LIMIT = 4
 #: Capacity changes: what was learnt a minute ago is tried again.
 FORGET_MS = 60_000
 _NO_LIMITS = Limits()
@@ -162,7 +164,16 @@ class Health:
         reply: bytes = self._scripts.run(
             "capacity",
             (keys.learnt_limit(endpoint_id), keys.users(endpoint_id), keys.rate(endpoint_id)),
-            (overloaded_at, answers, late_us, CUT_TO, CUT_EVERY_MS, FORGET_MS, USER_MS),
+            (
+                overloaded_at,
+                answers,
+                late_us,
+                CUT_TO,
+                CUT_EVERY_MS,
+                FORGET_MS,
+                USER_MS,
+                LEAST_LIMIT,
+            ),
         )
         return float(reply)
 

@@ -61,6 +61,8 @@ PRICES = frozenset({
     "prompt", "completion", "request", "image", "web_search", "internal_reasoning",
     "input_cache_read", "input_cache_write",
 })  # fmt: skip
+#: As the guides print them.
+SITE = {"HTTP-Referer": "<YOUR_SITE_URL>", "X-Title": "<YOUR_SITE_NAME>"}
 TELL = {"X-OpenRouter-Metadata": "enabled"}
 #: Where there is a choice, one answer proves little.
 TIMES = 6
@@ -95,10 +97,23 @@ def names(router):
 
 @pytest.fixture(scope="module")
 def over_http(router):
-    """`requests` as the guides use it."""
+    """`requests` as most of the guides use it, with their headers."""
 
     def send(body):
-        return post(router, body).json()
+        return post(router, body, SITE).json()
+
+    return send
+
+
+@pytest.fixture(scope="module")
+def over_bare_http(router):
+    """`requests` with `data=json.dumps(…)`, which sends no Content-Type."""
+
+    def send(body):
+        answer = router.client.post("/chat/completions", content=json.dumps(body).encode())
+        assert "Content-Type" not in answer.request.headers
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer.json()
 
     return send
 
@@ -132,7 +147,7 @@ def over_openrouter(router):
         yield send
 
 
-@pytest.fixture(params=["over_http", "over_openai", "over_openrouter"])
+@pytest.fixture(params=["over_http", "over_bare_http", "over_openai", "over_openrouter"])
 def send(request):
     """A client of each kind."""
     return request.getfixturevalue(request.param)
@@ -485,7 +500,44 @@ def assert_answered_by_the_second(router, answers, models, status):
     ]
 
 
-@unmet("all three tries go to providers of the first model")
+REFUSING = [
+    ("amazon-bedrock", "amazon/nova-lite-v1", ()),
+    ("google-ai-studio", "google/gemini-2.5-flash", ()),
+    ("google-vertex", "google/gemini-2.5-flash", ()),
+    ("openai", GPT_4, unmet("an answer that is nothing but a refusal counts as an answer")),
+    ("anthropic", CLAUDE, unmet("an answer that is nothing but a refusal counts as an answer")),
+]
+
+
+@pytest.mark.parametrize(
+    ("provider", "first"),
+    [pytest.param(slug, model, id=slug, marks=marks) for slug, model, marks in REFUSING],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_next_model_answers_when_the_first_refuses(router, provider, first, stream):
+    body = {
+        "models": [first, MYTHOMAX],
+        "messages": MEANING,
+        "provider": {"only": [provider, "novita"]},
+    }
+
+    with failing(router, "refusal", provider):
+        answers = streamed(router, body) if stream else [post(router, body).json()]
+
+    assert {answer["model"] for answer in answers} == {MYTHOMAX}
+
+
+@pytest.mark.parametrize("provider", ["amazon-bedrock", "openai"])
+def test_refusal_is_the_answer_when_there_is_no_other_model(router, provider):
+    model = {"amazon-bedrock": SONNET, "openai": GPT_4}[provider]
+
+    with failing(router, "refusal", provider):
+        answer = post(router, {"model": model, "messages": MEANING}).json()
+
+    assert answer["choices"][0]["finish_reason"] == "content_filter"
+    assert answer["model"] == model
+
+
 def test_next_model_answers_when_every_provider_of_the_first_is_down(router):
     """However many they are."""
     served = ("deepinfra", "fireworks", "novita", "sambanova", "siliconflow")
@@ -906,6 +958,8 @@ def test_online_as_a_plugin(router, plugins):
     answer = post(router, {"model": AUTO, "messages": MEANING, "plugins": plugins})
 
     assert answer.json()["model"] != AUTO
+    # There is no web search yet, and the caller is told.
+    assert answer.headers["X-Pointsman-Not-Applied"] == "plugins.web"
 
 
 def test_variants_stack(router):
@@ -1064,3 +1118,29 @@ def test_metadata_header_has_one_word(router, value):
     answer = post(router, body, {"X-OpenRouter-Metadata": value}).json()
 
     assert ("openrouter_metadata" in answer) is (value.lower() == "enabled")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metadata_fits_the_guides_own_sdk(router, stream):
+    body = {"models": [SONNET, MYTHOMAX], "messages": MEANING}
+
+    with (
+        OpenRouter(api_key=router.cluster.api_key, server_url=router.cluster.base_url) as client,
+        failing(router, "503", "amazon-bedrock"),
+    ):
+        answer = client.chat.send(**body, stream=stream, x_open_router_metadata="enabled")
+        if stream:
+            with answer as chunks:
+                answer = list(chunks)[-1]
+
+    told = answer.openrouter_metadata
+    assert (told.requested, told.strategy, told.attempt) == (SONNET, "fallback", 2)
+    assert [(one.model, one.status) for one in told.attempts] == [(SONNET, 502), (MYTHOMAX, 200)]
+
+
+@unmet("the first model is called a fallback too")
+def test_summary_tells_the_first_model_from_a_fallback(router):
+    answer = post(router, {"models": [SONNET, MYTHOMAX], "messages": MEANING}, TELL).json()
+
+    assert answer["model"] == SONNET
+    assert "as a fallback" not in answer["openrouter_metadata"]["summary"]

@@ -2,12 +2,12 @@
 -- KEYS: 1 learnt limit  2 users  3 rate
 -- ARGV: 1 calls in flight when it said it has too much (0: it did not)  2 answers it gave
 --       3 us to correct its rate of tokens by  4 share of the limit left after a cut  5 ms between two cuts
---       6 ms until a limit is forgotten  7 how long a process counts as a user, ms
+--       6 ms until a limit is forgotten  7 how long a process counts as a user, ms  8 least limit
 -- -> the limit, or 0
 local t = redis.call('TIME'); local us = t[1] * 1000000 + t[2]; local now = math.floor(us / 1000)
 local s = redis.call('HMGET', KEYS[1], 'limit', 'cut')
 local limit = tonumber(s[1] or '0')
-local function keep(n) limit = math.max(1, n); redis.call('HSET', KEYS[1], 'limit', string.format('%.4f', limit)) end
+local function keep(n) limit = math.max(tonumber(ARGV[8]), n); redis.call('HSET', KEYS[1], 'limit', string.format('%.4f', limit)) end
 if tonumber(ARGV[1]) > 0 then
   if limit == 0 or now - tonumber(s[2]) >= tonumber(ARGV[5]) then
     local users = redis.call('ZCOUNT', KEYS[2], '(' .. string.format('%.0f', now - tonumber(ARGV[7])), '+inf')

@@ -19,6 +19,7 @@ from routing.store.health import (
     CUT_EVERY_MS,
     FORGET_MS,
     FULL_WAIT_MS,
+    LEAST_LIMIT,
     PROBE_LEASE_MS,
     USER_MS,
     Asking,
@@ -396,14 +397,14 @@ def test_a_limit_grows_by_about_one_for_each_round_of_answers(health: Health):
     assert told == [pytest.approx(limit, abs=0.01) for limit in (10, 10.9, 11.726)]
 
 
-def test_a_limit_is_never_below_one(health: Health, fake_time: FakeTime):
+def test_a_limit_is_never_below_a_few(health: Health, fake_time: FakeTime):
     for _ in range(50):
         limit = health.learn(ENDPOINT, overloaded_at=1)
         fake_time.advance(CUT_EVERY_MS)
 
-    assert limit == 1.0
-    assert ask(health, in_flight=0) == GO
-    assert ask(health, in_flight=1) == FULL
+    assert limit == LEAST_LIMIT
+    assert ask(health, in_flight=LEAST_LIMIT - 1) == GO
+    assert ask(health, in_flight=LEAST_LIMIT) == FULL
 
 
 def test_a_process_that_does_not_ask_is_no_user(health: Health, fake_time: FakeTime):

@@ -11,6 +11,7 @@ from routing.decide import (
     MAX_CALLS,
     MIN_REMAINING_MS,
     RETRY_AFTER_MAX_MS,
+    ROOM_LOOKS_MAX,
     WAIT_MARGIN_MS,
     WAIT_MAX_MS,
     WAIT_MIN_MS,
@@ -290,7 +291,7 @@ def passed_over(before: AttemptState, *skips: tuple[Busy, int]) -> tuple[Attempt
 @pytest.mark.parametrize(
     ("skips", "status", "wait_ms"),
     [
-        ((("parked", 9_000), ("full", 250)), 429, 250),
+        ((("parked", 9_000), ("parked", 250)), 429, 250),
         ((("parked", 4_000), ("parked", 9_000)), 429, 4_000),
         ((("open", 4_000), ("parked", 9_000)), 503, 4_000),
         ((("parked", 4_000), ("unfit", 0)), 429, 4_000),
@@ -304,6 +305,28 @@ def test_when_none_was_called_the_wait_is_the_shortest_of_all(
 
     assert isinstance(decision, GiveUp)
     assert (decision.failure.status, decision.failure.retry_after_ms) == (status, wait_ms)
+
+
+def test_an_endpoint_full_of_our_own_calls_is_asked_again_for_some_seconds():
+    before, looks = state("mm"), 0
+    before, decision = passed_over(before, ("parked", 9_000), ("full", 250))
+    while isinstance(decision, Retry):
+        looks += 1
+        assert decision.delay_ms == 250
+        before = noted(before, not_tried(250, "full"), "full")
+        decision = decide(before, not_tried(250, "full"), 0.5)
+        before = after(before, decision, not_tried(250, "full"))
+
+    assert looks == ROOM_LOOKS_MAX - 1
+    assert isinstance(decision, GiveUp)
+    assert decision.failure.status == 429
+    assert before.calls == 1, "nobody was called"
+
+
+def test_room_is_looked_for_where_there_was_some():
+    _, decision = passed_over(state("mm"), ("full", 250), ("open", 9_000))
+
+    assert decision == Fallback(0)
 
 
 def test_when_all_are_out_of_order_the_one_that_is_so_for_the_shortest_time_is_called():
@@ -375,6 +398,40 @@ def test_backoff_stays_within_its_half_and_its_whole(draw: float):
 
     assert isinstance(decision, Retry)
     assert BACKOFF_MS // 2 <= decision.delay_ms <= BACKOFF_MS
+
+
+def failing(models: str, failure: Failure, count: int, **changes: Any) -> list[int]:
+    """The entries that are tried when each of them fails so."""
+    before, tried = state(models, **changes), [0]
+    for _ in range(count):
+        noted_state = noted(before, failure)
+        decision = decide(noted_state, failure, 0.5)
+        if not isinstance(decision, Fallback):
+            break
+        tried.append(decision.index)
+        before = after(noted_state, decision, failure)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("aaaab", [0, 1, 4]),
+        ("aaaabc", [0, 4, 5]),
+        ("aab", [0, 1, 2]),
+        ("aba", [0, 1, 2]),
+        ("aaaa", [0, 1, 2]),
+    ],
+)
+def test_a_try_is_kept_back_for_each_model_not_tried_yet(models: str, expected: list[int]):
+    assert failing(models, DOWN, 9) == expected
+
+
+def test_endpoints_passed_over_take_no_try_from_a_models_own():
+    before = state("aaab")
+    before = after(noted(before, DOWN), Fallback(1), DOWN)
+
+    assert decide(noted(before, OPEN), OPEN, 0.5) == Fallback(2)
 
 
 def test_a_request_ends_after_three_calls_however_many_endpoints_there_are():

@@ -363,7 +363,8 @@ def test_room_is_believed_as_long_as_a_go(gates: Gates, health: FakeHealth, e: E
 
 
 @pytest.mark.parametrize(
-    "changes", [{"limited": True, "status": 429}, {"status": 503}, {"limited": True, "status": 529}]
+    "changes",
+    [{"limited": True, "status": 429}, {"upstream_status": 503}, {"limited": True, "status": 529}],
 )
 def test_too_much_to_do_is_told_with_the_calls_in_flight(
     gates: Gates, health: FakeHealth, changes: dict[str, Any], e: Endpoint

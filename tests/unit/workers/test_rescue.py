@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.catalog.shapes import Endpoint, Price
+from routing.errors import UpstreamDown
 from routing.usage import Usage
-from workers.call import Part
-from workers.rescue import with_part
+from routing.wire.chat import checked
+from routing.wire.job import PlanEntry
+from routing.wire.render import ChatRenderer
+from workers.call import Part, Tally
+from workers.rescue import BrokenOff, with_part
 
 COUNTS = st.integers(0, 10_000)
 
@@ -55,3 +62,39 @@ def test_a_continued_answer_is_billed_as_one(
     assert found.completion_tokens == completion + begun
     assert found.cached_tokens + found.cache_write_tokens <= found.prompt_tokens
     assert found.images == images
+
+
+def broken(endpoint: Endpoint, *texts: str) -> BrokenOff:
+    entry = PlanEntry(endpoint_id=endpoint.id, model_id="m", pool="p", price=Price())
+    return BrokenOff(
+        entry=entry,
+        endpoint=endpoint,
+        tally=Tally(texts=list(texts), first_ms=1),
+        render=ChatRenderer("gen-1", 1, "m", "P"),
+        failure=UpstreamDown().failure("P"),
+    )
+
+
+def test_what_is_continued_does_not_end_in_white_space(endpoint: Callable[..., Endpoint]):
+    able = endpoint(prefill=True)
+    begun = broken(able, "One two", " \n")
+    asked = checked({"messages": [{"role": "user", "content": "Count"}], "max_tokens": 50})
+
+    onward = begun.onward("chat", asked, begun.entry, able)
+
+    assert onward is not None
+    assert onward.mark.action == "continued"
+    assert onward.request.messages[-1].content == "One two"
+    assert onward.before.text == "One two \n"
+
+
+def test_white_space_alone_is_begun_anew(endpoint: Callable[..., Endpoint]):
+    able = endpoint(prefill=True)
+    begun = broken(able, " \n")
+    asked = checked({"messages": [{"role": "user", "content": "Count"}]})
+
+    onward = begun.onward("chat", asked, begun.entry, able)
+
+    assert onward is not None
+    assert onward.mark.action == "restarted"
+    assert begun.onward("messages", asked, begun.entry, able) is None
