@@ -1,6 +1,7 @@
 """The use-case of the front door: authenticate → plan → hold → admit. One Redis round trip, no SQL.
 
-Only a balance that is not cached is read from SQL, once, and then admitted again.
+A later turn of a conversation costs one look more, for the endpoint that cached it. Only a balance
+that is not cached is read from SQL, once, and then admitted again.
 """
 
 from __future__ import annotations
@@ -144,11 +145,18 @@ class Acceptor:
         now_ms = self.clock.now_ms()
         catalog = self.catalog.current
         wanted = self._facts(call)
-        sticky = sticky_name(call.request, wanted, call.key.account_id)
-        made = plan(
-            wanted, catalog, self.health(), _rng, now_ms, sticky=self._recalled(call, sticky)
-        )
+        account_id = call.key.account_id
+        sticky, recalled = "", ""
+        if worth_recalling(call.request):
+            sticky = sticky_name(call.request, wanted, account_id)
+            recalled = (self.recall(sticky) or "") if sticky else ""
+        made = plan(wanted, catalog, self.health(), _rng, now_ms, sticky=recalled)
         entries = made.entries
+        # To name a conversation is to read its beginning, which may be long.
+        if not any(saves(entry.price) for entry in entries):
+            sticky = ""
+        elif not sticky:
+            sticky = sticky_name(call.request, wanted, account_id)
         worst = worst_case(entries, wanted, catalog)
         preferences = call.request.provider
         spec = JobSpec(
@@ -158,7 +166,7 @@ class Acceptor:
             created_ms=now_ms,
             caller=_caller(call),
             entries=entries,
-            allow_fallbacks=wanted.may_fall_back,
+            allow_fallbacks=wanted.may_fall_back or len(entries) > 1,
             prompt_tokens_max=wanted.prompt_tokens_max,
             completion_tokens_max=worst.completion_tokens_max,
             hold_nano=worst.hold_nano,
@@ -167,7 +175,7 @@ class Acceptor:
             else None,
             rescue=preferences is not None and preferences.rescue is True,
             waits=preferences is not None and preferences.on_unavailable == "wait",
-            sticky=sticky if any(saves(entry.price) for entry in entries) else "",
+            sticky=sticky,
         )
         simulated = catalog.endpoints[entries[0].endpoint_id].provider.simulated
         mailbox = self.front_door.open(spec.generation_id)
@@ -190,12 +198,6 @@ class Acceptor:
     def _facts(self, call: Call) -> PlanRequest:
         routers = self.catalog.current.routers
         return facts(call.request, self.settings.default_model, call.key.policy, routers)
-
-    def _recalled(self, call: Call, sticky: str) -> str:
-        """The endpoint that cached this conversation; asked for only where there may be one."""
-        if not sticky or not worth_recalling(call.request):
-            return ""
-        return self.recall(sticky) or ""
 
     def why_refused(self, call: Call) -> dict[str, Any]:
         """`openrouter_metadata` of a call that was not let in.

@@ -33,7 +33,7 @@ from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from routing.store.scripts import Commands
 from routing.store.sticky import Sticky
-from routing.wire.account import KeyRecord
+from routing.wire.account import KeyRecord, RoutingPolicy
 
 BASE_PATHS = ("/api/v1", "/v1")
 #: Where an application keeps its parts, for the server around it.
@@ -139,20 +139,23 @@ def create_app(parts: Parts) -> Flask:
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)
-    shared = health.SharedState(parts.redis, parts.ledger, parts.catalog, parts.clock)
+    shared = health.SharedState(
+        parts.redis, parts.ledger, parts.catalog, parts.clock, parts.view.all_figures
+    )
     registry = health.make_registry(parts.settings.metrics_dir, parts.registry, shared)
     pings = health.make_pings(parts.redis, parts.front_door, jobs, parts.ledger, parts.clock)
     app.register_blueprint(health.blueprint(pings, registry))
     return app
 
 
-def _visible(parts: Parts) -> Callable[[KeyRecord, Endpoint], bool]:
-    """Whether an account's settings let any request of a key go to an endpoint."""
+def _visible(parts: Parts) -> Callable[[RoutingPolicy, Endpoint], bool]:
+    """Whether an account's settings let any of its requests go to an endpoint."""
 
-    def visible(key: KeyRecord, endpoint: Endpoint) -> bool:
+    def visible(policy: RoutingPolicy, endpoint: Endpoint) -> bool:
         model = parts.catalog.current.models[endpoint.model_id]
         price = endpoint.price_at(parts.clock.now_ms())
-        return permitted(key.policy, Candidate(endpoint=endpoint, model=model, price=price))
+        seen = Candidate(endpoint=endpoint, model=model, price=price, rates=price)
+        return permitted(policy, seen)
 
     return visible
 

@@ -10,7 +10,7 @@ import orjson
 from flask import Blueprint, Response, request
 
 from api import rss
-from api.model_list import Listings, Row, joined, row_of
+from api.model_list import Listings, Row, Visible, joined, kept, row_of
 from api.model_query import Figures, ModelQuery, Scene, is_true, read
 from api.models import described, endpoint_body, parameters_of, provider_bodies
 from routing.catalog.live import LiveCatalog
@@ -32,7 +32,7 @@ def blueprint(
     clock: Clock,
     figures: Figures,
     authenticate: Callable[[], KeyRecord],
-    visible: Callable[[KeyRecord, Endpoint], bool] = lambda _key, _endpoint: True,
+    visible: Visible = lambda _policy, _endpoint: True,
 ) -> Blueprint:
     """The catalog's routes. Register under each base path with its own name.
 
@@ -41,7 +41,7 @@ def blueprint(
         clock: says which prices are in force.
         figures: of the endpoints' recent past.
         authenticate: the key of the current request; raises Unauthorized for none.
-        visible: whether a key may use an endpoint, for `/models/user`.
+        visible: whether an account may use an endpoint, for `/models/user` and `/parameters`.
     """
     routes = Blueprint("catalog", __name__)
     _Models(catalog, clock, figures, authenticate, visible).add_to(routes)
@@ -58,14 +58,14 @@ class _Models:
         clock: Clock,
         figures: Figures,
         authenticate: Callable[[], KeyRecord],
-        visible: Callable[[KeyRecord, Endpoint], bool],
+        visible: Visible,
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._figures = figures
         self._authenticate = authenticate
         self._visible = visible
-        self._listings = Listings(catalog, clock)
+        self._listings = Listings(catalog, clock, visible)
 
     def add_to(self, routes: Blueprint) -> None:
         """Add these routes."""
@@ -96,9 +96,8 @@ class _Models:
         return _answer(orjson.dumps({"data": {"count": count}}), listing.digest)
 
     def of_user(self) -> Response:
-        """The models some endpoint of which the key may use."""
-        key = self._authenticate()
-        rows = self._listings.visible(lambda endpoint: self._visible(key, endpoint))
+        """The models some endpoint of which the key's account may use."""
+        rows = self._listings.visible(self._authenticate().policy)
         query = self._read(request.args)
         return _own(_answer(_page(query, query.select(rows))))
 
@@ -114,11 +113,14 @@ class _Models:
         return _answer(b'{"data":' + row.body + b"}")
 
     def parameters(self, author: str, slug: str) -> Response:
-        """What a model supports, at all its providers or at one."""
-        self._authenticate()
+        """What a model supports at the providers the key's account may use, or at one of them."""
+        policy = self._authenticate().policy
         row = self._row(author, slug)
+        own = kept(row, lambda each: self._visible(policy, each), self._clock.now_ms())
+        if own is None:
+            raise NotFound(f"This account's settings allow no provider of {row.model.id}.")
         wanted = request.args.get("provider", "").strip()
-        names = row.parameters if not wanted else _parameters_at(row, wanted)
+        names = own.parameters if not wanted else _parameters_at(wanted, own, row)
         told = {"model": row.model.id, "supported_parameters": sorted(names)}
         return _own(_answer(orjson.dumps({"data": told})))
 
@@ -203,17 +205,35 @@ def _found(catalog: Catalog, author: str, slug: str) -> Model:
         raise NotFound(f"Model {name} not found") from None
 
 
-def _parameters_at(row: Row, provider: str) -> frozenset[str]:
+def _parameters_at(provider: str, own: Row, everyones: Row) -> frozenset[str]:
+    """What a model supports at one provider.
+
+    Raises:
+        NotFound: the account may not use it, it does not serve the model, or nobody could.
+    """
+    model = own.model
+    if model.router is not None:
+        raise NotFound(
+            f"{model.id} chooses among other models and has no providers of its own. "
+            "Leave 'provider' out, or ask about one of those models."
+        )
+    if there := _at(provider, own):
+        return parameters_of(there)
+    usable = ", ".join(sorted({each.provider.name for each in own.endpoints}))
+    if _at(provider, everyones):
+        raise NotFound(
+            f"This account's settings do not allow {provider} for {model.id}. It may use: {usable}."
+        )
+    raise NotFound(f"{provider} does not serve {model.id}. This account may use: {usable}.")
+
+
+def _at(provider: str, row: Row) -> list[Endpoint]:
     name = provider.lower()
-    there = [
+    return [
         each
         for each in row.endpoints
         if name in {each.provider.name.lower(), each.provider.slug, each.tag}
     ]
-    if not there:
-        offered = ", ".join(sorted({each.provider.name for each in row.endpoints})) or "none"
-        raise NotFound(f"{provider} does not serve {row.model.id}. Its providers: {offered}.")
-    return parameters_of(there)
 
 
 def _page(query: ModelQuery, found: Sequence[Row]) -> bytes:

@@ -22,7 +22,6 @@ from routing.store import redis_keys as keys
 from routing.store.budgets import Budgets
 from routing.store.bus import FrontDoor
 from routing.store.connect import RedisClient
-from routing.store.figures import Figures, FiguresReader
 from routing.store.health import Health
 from routing.store.jobs import Jobs
 from routing.store.scripts import translated
@@ -37,6 +36,9 @@ _PERCENTS: tuple[Percent, ...] = ("p50", "p75", "p90", "p99")
 
 def blueprint(pings: dict[str, Ping], registry: CollectorRegistry) -> Blueprint:
     """Routes at the root, without authentication: they tell no tenant's data.
+
+    `/metrics` shows speed and tool call success of every endpoint, which the API hides from
+    strangers: it is for Prometheus on a private network and must not be reachable from outside.
 
     Args:
         pings: by name, each returns "" when its part is well, or a sentence.
@@ -101,10 +103,19 @@ def make_pings(
 
 
 class SharedState:
-    """Gauges of what lives in Redis and SQL, read when scraped. A part that is away is left out."""
+    """Gauges of what lives in Redis and SQL, read when scraped. A part that is away is left out.
+
+    Args:
+        figures: of endpoints, as the front door has them in memory.
+    """
 
     def __init__(
-        self, redis: RedisClient, ledger: Ledger, catalog: LiveCatalog, clock: Clock
+        self,
+        redis: RedisClient,
+        ledger: Ledger,
+        catalog: LiveCatalog,
+        clock: Clock,
+        figures: Callable[[], Mapping[str, EndpointFigures]],
     ) -> None:
         self._redis = redis
         self._ledger = ledger
@@ -112,14 +123,13 @@ class SharedState:
         self._clock = clock
         self._drift = 0
         self._drift_at_ms = -DRIFT_EVERY_MS
-        self._figures = FiguresReader(Figures(redis))
+        self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """For Prometheus."""
         with suppress(Unavailable):
             yield from self._from_redis()
-        with suppress(Unavailable):
-            yield from self._from_attempts()
+        yield from figures_metrics(self._figures())
         with suppress(Unavailable):
             yield self._ledger_drift()
 
@@ -148,10 +158,6 @@ class SharedState:
         for endpoint, state in health.breakers(list(self._catalog.current.endpoints)).items():
             breakers.add_metric([endpoint], _BREAKER.get(state, 0))
         yield breakers
-
-    def _from_attempts(self) -> Iterator[Metric]:
-        history = self._figures.read()
-        return figures_metrics({name: history.figures(name) for name in sorted(history.endpoints)})
 
     def _ledger_drift(self) -> Metric:
         now_ms = self._clock.now_ms()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -12,9 +13,15 @@ from api.models import cheapest, context_of, model_body, parameters_of
 from routing.catalog.live import LiveCatalog
 from routing.catalog.shapes import Catalog, Endpoint, Model, Price
 from routing.clock import Clock
+from routing.wire.account import RoutingPolicy
 
 #: What is listed unless something else is asked for; image models that also write are in it.
 USUAL_OUTPUTS = frozenset({"text"})
+#: So many policies' own lists are kept with a listing; one holds what differs, up to half a MB.
+VIEWS_MAX = 32
+
+#: Whether an account with a policy may use an endpoint. The same answer while a listing lasts.
+Visible = Callable[[RoutingPolicy, Endpoint], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +51,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The list of one catalog while its prices stay what they are, newest model first."""
+    """The list of one catalog while its prices stay what they are, newest model first.
+
+    Attributes:
+        usual: the answer to a plain question.
+        seen_under: the rows as accounts with a policy see them; remembers those of the last few.
+    """
 
     catalog: Catalog
     period: int
     rows: tuple[Row, ...]
     usual: bytes
+    seen_under: Callable[[RoutingPolicy], tuple[Row, ...]]
 
     @property
     def digest(self) -> str:
@@ -60,9 +73,10 @@ class Listing:
 class Listings:
     """The current listing, rendered again only when the catalog or a price in force changes."""
 
-    def __init__(self, catalog: LiveCatalog, clock: Clock) -> None:
+    def __init__(self, catalog: LiveCatalog, clock: Clock, visible: Visible) -> None:
         self._live = catalog
         self._clock = clock
+        self._visible = visible
         self._boundaries = _Boundaries(catalog.current)
         self._listing: Listing | None = None
 
@@ -78,14 +92,22 @@ class Listings:
         if listing is None or listing.catalog is not catalog or listing.period != period:
             rows = tuple(_rows(catalog, now_ms))
             usual = joined([row for row in rows if row.gives(USUAL_OUTPUTS)])
-            listing = self._listing = Listing(catalog, period, rows, usual)
+            seen_under = _views(rows, self._visible, now_ms)
+            listing = self._listing = Listing(catalog, period, rows, usual, seen_under)
         return listing
 
-    def visible(self, sees: Callable[[Endpoint], bool]) -> list[Row]:
-        """The rows of the listing as somebody sees who may use only some endpoints."""
-        now_ms = self._clock.now_ms()
-        kept = (_kept(row, sees, now_ms) for row in self.current().rows)
-        return [row for row in kept if row is not None]
+    def visible(self, policy: RoutingPolicy) -> tuple[Row, ...]:
+        """The rows of the listing as an account sees them that may use only some endpoints."""
+        return self.current().seen_under(policy)
+
+
+def kept(row: Row, sees: Callable[[Endpoint], bool], now_ms: int) -> Row | None:
+    """A row as somebody sees it who may use only some endpoints; None when it may use none."""
+    endpoints = tuple(endpoint for endpoint in row.endpoints if sees(endpoint))
+    choices = tuple(endpoint for endpoint in row.choices if sees(endpoint))
+    if endpoints == row.endpoints and choices == row.choices:
+        return row
+    return _row(row.model, endpoints, choices, now_ms)
 
 
 def row_of(model: Model, catalog: Catalog, now_ms: int) -> Row | None:
@@ -158,9 +180,14 @@ def _row(
     )
 
 
-def _kept(row: Row, sees: Callable[[Endpoint], bool], now_ms: int) -> Row | None:
-    endpoints = tuple(endpoint for endpoint in row.endpoints if sees(endpoint))
-    choices = tuple(endpoint for endpoint in row.choices if sees(endpoint))
-    if endpoints == row.endpoints and choices == row.choices:
-        return row
-    return _row(row.model, endpoints, choices, now_ms)
+def _views(
+    rows: tuple[Row, ...], visible: Visible, now_ms: int
+) -> Callable[[RoutingPolicy], tuple[Row, ...]]:
+    """What each policy leaves of a listing. Kept by the listing, so that they go together."""
+
+    @lru_cache(maxsize=VIEWS_MAX)
+    def view(policy: RoutingPolicy) -> tuple[Row, ...]:
+        found = (kept(row, lambda endpoint: visible(policy, endpoint), now_ms) for row in rows)
+        return tuple(row for row in found if row is not None)
+
+    return view

@@ -344,6 +344,7 @@ def _cost(row: Row) -> float | None:
 
 
 def _requests(row: Row, scene: Scene) -> float | None:
+    """Requests of the last 24 hours. `top-weekly` sorts by them too: no week is kept at hand."""
     return sum(scene.figures.figures(each.id).requests_1d for each in row.endpoints)
 
 
@@ -374,7 +375,6 @@ _SORTS: Mapping[str, Callable[[Row, Scene], float | None]] = MappingProxyType(
     {
         "most-popular": lambda row, scene: _down(_requests(row, scene)),
         "newest": lambda row, _: -row.model.created,
-        # A day is the longest that is kept at hand.
         "top-weekly": lambda row, scene: _down(_requests(row, scene)),
         "pricing-low-to-high": lambda row, _: _cost(row),
         "pricing-high-to-low": lambda row, _: _down(_cost(row)),

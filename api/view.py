@@ -12,7 +12,7 @@ import structlog
 from routing.catalog.live import LiveCatalog
 from routing.clock import Clock
 from routing.errors import Unavailable
-from routing.figures import OUT_OF_ORDER, EndpointFigures, History
+from routing.figures import EndpointFigures, History
 from routing.ranking import Health as Outlook
 from routing.store import control
 from routing.store import redis_keys as keys
@@ -25,8 +25,17 @@ log = structlog.get_logger("pointsman.view")
 
 #: An outage is planned around by every front door within this.
 REFRESH_S = 0.5
-#: Figures look back on minutes; reading them costs a front door milliseconds.
+#: Figures look back on minutes.
 FIGURES_REFRESH_S = 5.0
+#: Not 0: the hub looks at no socket between up to a thousand greenlets that are ready again.
+PAUSE_S = 0.0005
+#: Breakers looked at between two pauses.
+BREAKERS_MAX = 100
+
+
+def _pause() -> None:
+    """Let streams have their turn: reading the figures of a large catalog takes a while."""
+    gevent.sleep(PAUSE_S)
 
 
 class HealthView:
@@ -41,7 +50,7 @@ class HealthView:
         self._name = name
         self._outlook = Outlook()
         self._backlog = 0
-        self._reader = FiguresReader(Figures(redis))
+        self._reader = FiguresReader(Figures(redis, _pause))
         self._history = History()
         self._down: frozenset[str] = frozenset()
 
@@ -63,6 +72,10 @@ class HealthView:
         """What our own attempts say about an endpoint; all empty for one never called."""
         return self._history.figures(endpoint_id, down=endpoint_id in self._down)
 
+    def all_figures(self) -> dict[str, EndpointFigures]:
+        """Of every endpoint called within 24 hours."""
+        return {name: self.figures(name) for name in sorted(self._history.endpoints)}
+
     def refresh(self) -> None:
         """Look for outages and at the backlog.
 
@@ -80,11 +93,18 @@ class HealthView:
             Unavailable: Redis is away.
         """
         history = self._reader.read()
-        broken = self._health.breakers(sorted(history.recent))
+        history.work_out(_pause)
         latency, throughput = history.latency(), history.throughput()
-        self._down = frozenset(name for name, state in broken.items() if state in OUT_OF_ORDER)
+        self._down = self._in_outage(sorted(history.recent))
         self._history = history
         self._outlook = replace(self._outlook, latency=latency, throughput=throughput)
+
+    def _in_outage(self, names: list[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for start in range(0, len(names), BREAKERS_MAX):
+            found |= self._health.down(names[start : start + BREAKERS_MAX])
+            _pause()
+        return frozenset(found)
 
     def reload(self) -> None:
         """Read the catalog again; on a bad one the running catalog stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -85,25 +86,35 @@ def list_accounts(ledger: Ledger, *, after: str = "") -> tuple[Account, ...]:
         return tuple(_account(row) for row in connection.execute(query).mappings())
 
 
-def set_policy(ledger: Ledger, account_id: str, policy: RoutingPolicy) -> tuple[str, ...]:
-    """Say where an account's requests may go; returns the hashes of its keys, which cache it.
+def change_policy(
+    ledger: Ledger, account_id: str, change: Callable[[RoutingPolicy], RoutingPolicy]
+) -> tuple[RoutingPolicy, tuple[str, ...]]:
+    """Say where an account's requests may go; changes made at once come one after the other.
+
+    Returns the policy and, if it is another one now, the hashes of the keys that cache the old one.
 
     Raises:
         NotFound: no such account.
         Unavailable: the database is away.
     """
+    query = select(accounts.c.policy).where(accounts.c.id == account_id).with_for_update()
     with ledger.writing() as connection:
-        changed = connection.execute(
+        found = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            raise NotFound(f"No account {account_id}")
+        before = RoutingPolicy.from_json(found)
+        after = change(before)
+        if after == before:
+            return after, ()
+        connection.execute(
             update(accounts)
             .where(accounts.c.id == account_id)
-            .values(policy=policy.to_json().decode())
+            .values(policy=after.to_json().decode())
         )
-        if changed.rowcount != 1:
-            raise NotFound(f"No account {account_id}")
-        found = connection.execute(
+        hashes = connection.execute(
             select(api_keys.c.hash).where(api_keys.c.account_id == account_id)
         )
-        return tuple(found.scalars())
+        return after, tuple(hashes.scalars())
 
 
 def grant(ledger: Ledger, account_id: str, wanted: Grant, now_ms: int) -> Budget:

@@ -60,6 +60,21 @@ def hours_of(ledger: Ledger, endpoint_id: str, since_hour: int) -> dict[int, Cou
     return {row["hour"]: _counts(row) for row in rows}
 
 
+def totals(ledger: Ledger, since_hour: int) -> dict[str, Counts]:
+    """What was counted of each endpoint from an hour on, all hours together.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    table = endpoint_hours
+    found: dict[str, Counts] = {}
+    with ledger.reading() as connection:
+        rows = connection.execute(select(table).where(table.c.hour >= since_hour)).mappings()
+        for row in rows:
+            found.setdefault(row["endpoint_id"], Counts()).add(_counts(row))
+    return found
+
+
 def forget_hours(ledger: Ledger, before_hour: int) -> int:
     """Delete older rows; returns how many.
 

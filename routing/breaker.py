@@ -29,6 +29,9 @@ BASE_OPEN_MS = 15_000
 MAX_OPEN_MS = 20_000
 #: A probe answered by a 429 found an endpoint that is back and busy: parked at least this long.
 PROBE_PARK_MIN_MS = 1_000
+#: Whoever asks while a probe is out is told to ask again soon: its answer comes any moment, and
+#: its lease says nothing about when.
+PROBE_WAIT_MS = 1_000
 #: "Significant outages": planned after the stable endpoints, long before the breaker opens.
 UNSTABLE_MIN_ERRORS = 3
 UNSTABLE_ERROR_PERCENT = 25
@@ -47,12 +50,14 @@ class BreakerState:
         until_ms: end of the pause, or of the probe's lease.
         trips: pauses in a row; the length doubles with each.
         probe: token of the only caller whose report counts while `half`.
+        parked: a 429 was the reason of the pause that the probe ends.
     """
 
     status: Status = "closed"
     until_ms: int = 0
     trips: int = 0
     probe: str = ""
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,14 @@ def admit(state: BreakerState, token: str, lease_ms: int, now_ms: int) -> Admiss
     """Ask before a call. When the pause is over, exactly one caller gets the probe, on a lease."""
     if state.status == "closed":
         return Admission(verdict="go", state=state)
+    parked = state.status == "parked" or (state.status == "half" and state.parked)
     if now_ms < state.until_ms:
-        refusal: Literal["open", "parked"] = "parked" if state.status == "parked" else "open"
-        return Admission(verdict=refusal, state=state, wait_ms=state.until_ms - now_ms)
+        wait_ms = state.until_ms - now_ms
+        if state.status == "half":
+            wait_ms = min(wait_ms, PROBE_WAIT_MS)
+        return Admission(verdict="parked" if parked else "open", state=state, wait_ms=wait_ms)
     probing = BreakerState(
-        status="half", until_ms=now_ms + lease_ms, trips=state.trips, probe=token
+        status="half", until_ms=now_ms + lease_ms, trips=state.trips, probe=token, parked=parked
     )
     return Admission(verdict="probe", state=probing)
 

@@ -11,7 +11,8 @@ The rules, in order; the first that applies decides:
    over as out of order, the one that is so for the shortest time is called all the same; where
    one only has too many of our calls in flight, it is asked again for some seconds.
 4. Everything was busy and the caller would rather wait: again from the start, later.
-5. No tries or no retry budget left: the failure is the answer.
+5. No tries or no retry budget left: the failure is the answer. A request with fallback models has
+   one try more for each of them.
 6. Another endpoint is left: that one; one try is kept back for each model not tried yet.
 7. The last endpoint: again after a short Retry-After if it was busy, after a short pause if it
    broke, and never if it kept silent or refused our key.
@@ -109,6 +110,11 @@ class AttemptState:
     forced: bool = False
     last: Failure | None = None
 
+    @property
+    def tries_max(self) -> int:
+        """Tries of the first model, and one for each it may fall back on."""
+        return self.max_attempts + len({entry.model_id for entry in self.entries}) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -195,12 +201,14 @@ def decide(state: AttemptState, failure: Failure, draw: float) -> Decision:
     if too_late or state.remaining_ms < MIN_REMAINING_MS:
         return give_up
     free = failure.blame == "router" or _costs_nothing(state, failure)
-    following = _next(state, state.max_attempts - state.tries_total + int(free))
+    following = _next(state, state.tries_max - state.tries_total + int(free))
     if free:
+        if _looked_at_before(state):
+            following = None  # those behind it were, too
         if following is not None and state.allow_fallbacks and state.calls < MAX_CALLS:
             return Fallback(following)
         return _when_all_are_busy(state) or _when_there_is_room(state) or give_up
-    spent = state.tries_total >= state.max_attempts or not state.budget_left
+    spent = state.tries_total >= state.tries_max or not state.budget_left
     if spent or not state.allow_fallbacks:
         return give_up
     if following is not None:
@@ -299,15 +307,31 @@ def _when_all_are_busy(state: AttemptState) -> Decision | None:
 
 
 def _when_there_is_room(state: AttemptState) -> Decision | None:
-    """An endpoint was passed over for our own calls alone: they will end."""
-    full = [one for one in state.skipped if one.why == "full"]
-    if state.waits or state.bytes_sent or not full or len(full) >= ROOM_LOOKS_MAX:
+    """An endpoint was passed over for our own calls alone: they will end.
+
+    Where it turned out to be closed for another reason since, nothing is waited for.
+    """
+    if state.waits or state.bytes_sent or len(state.skipped) >= _looks_max(state):
         return None
-    last = full[-1]
+    newest = {one.index: one for one in state.skipped}
+    full = [one for one in newest.values() if one.why == "full"]
+    if not full:
+        return None
+    last = newest[state.index] if newest.get(state.index) in full else full[-1]
     if last.index != state.index:
         return Fallback(last.index) if state.allow_fallbacks else None
     delay_ms = max(WAIT_MIN_MS, (last.until_ms or 0) - state.now_ms)
     return Retry(delay_ms) if delay_ms + MIN_REMAINING_MS <= state.remaining_ms else None
+
+
+def _looked_at_before(state: AttemptState) -> bool:
+    """Whether this entry was passed over earlier in this round, too."""
+    return sum(one.index == state.index for one in state.skipped) > 1
+
+
+def _looks_max(state: AttemptState) -> int:
+    """One at each entry, and then those for room."""
+    return ROOM_LOOKS_MAX + len(state.entries) - 1
 
 
 def _wait(state: AttemptState, busy: list[Skipped]) -> Wait | None:

@@ -29,8 +29,8 @@ Each class knows three things its handler needs: `status` (what the caller is to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 Blame = Literal["caller", "provider", "router"]
 TimeoutPhase = Literal["connect", "first_byte", "gap", "total"]
@@ -209,6 +209,12 @@ class Failure:
     kind: RefusalKind = ""
     upstream_status: int | None = None
 
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """One that was kept as its fields; those of a newer release are left out."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
+
     def body(self, previous: tuple[Failure, ...] = ()) -> dict[str, Any]:
         """The contract's error envelope, with the attempts before it in `previous_errors`."""
         metadata: dict[str, Any] = {
@@ -307,6 +313,7 @@ class UpstreamRefused(UpstreamRejected):
         super().__init__(
             "The provider's content filter refused to answer this request", kind="refusal"
         )
+        self.upstream_status = 200  # it answered, and properly
 
 
 class UpstreamDenied(UpstreamError):

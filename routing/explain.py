@@ -1,6 +1,6 @@
 """Why a request would go where: every candidate, what removed it, its share of the draw, its place.
 
-The same functions plan and explain, so an explanation cannot differ from what would be done.
+Planning's own functions do the work, so what is told is what would be done with the same draw.
 """
 
 from __future__ import annotations
@@ -184,7 +184,11 @@ def _removed(group: Group) -> dict[str, str]:
 
 def _shares(group: Group, ranking: Ranking) -> dict[str, float]:
     """Each candidate's chance of being first in a balanced group; empty where order is strict."""
-    if not group.left or group.sort is not None or ranking.preferences.order:
+    wanted = ranking.preferences
+    strict = group.sort is not None or wanted.order or not wanted.allow_fallbacks
+    # With these the first of a model is not the first that was drawn.
+    mixed = wanted.partition == "none" or wanted.min_throughput or wanted.max_latency_ms
+    if not group.left or strict or mixed:
         return {}
     stable: list[Candidate] = [
         c for c in ranking.by_price(group.left) if c.endpoint.id not in ranking.health.unstable

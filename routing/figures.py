@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, exp2, floor, log2
+from sys import intern
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from routing.errors import Failure
 
+_Name = TypeVar("_Name", str, int)
 Percent = Literal["p50", "p75", "p90", "p99"]
 Outcome = Literal["ok", "fault", "limited", "refused"]
 
@@ -30,12 +32,12 @@ ATTEMPTS_MIN = 10
 STATUS_ATTEMPTS_MIN = 100
 DEGRADED_BELOW, DOWN_BELOW = 95.0, 80.0
 NORMAL, DEGRADED, DOWN = 0, -1, -2
-#: States of a breaker in which its endpoint is out of order.
-OUT_OF_ORDER = frozenset({"open", "half"})
 #: The rate of a shorter answer says more about its first token than about the others.
 THROUGHPUT_TOKENS_MIN = 5
 #: Minutes and hours looked back on, the current one included.
 RECENT_MINUTES, MINUTES, HOURS = 5, 30, 24
+#: Counts added up, or endpoints worked out, between two pauses: about a millisecond.
+MERGED_MAX, WORKED_OUT_MAX = 100, 8
 #: Provider statuses that say something about the request, not about the provider.
 _REFUSED = frozenset({400, 403, 413})
 #: Finish reasons of answers that are none.
@@ -94,7 +96,7 @@ class Histogram:
         """The histogram of all their values together."""
         together = Histogram()
         for histogram in histograms:
-            together.counts.update(histogram.counts)
+            _add(together.counts, histogram.counts)
         return together
 
 
@@ -243,17 +245,27 @@ class Counts:
             histogram = self.latency if kind == "L" else self.throughput
             histogram.counts[min(max(int(number), _LOWEST), _HIGHEST)] += count
         else:
-            self.plain[what] += count
+            self.plain[intern(what)] += count  # one of each name, not one for each minute
+
+    def add(self, part: Counts) -> None:
+        """Count what was counted there too."""
+        _add(self.plain, part.plain)
+        _add(self.latency.counts, part.latency.counts)
+        _add(self.throughput.counts, part.throughput.counts)
 
     @staticmethod
     def merged(parts: Iterable[Counts]) -> Counts:
         """The counts of all parts together."""
         together = Counts()
         for part in parts:
-            together.plain.update(part.plain)
-            together.latency.counts.update(part.latency.counts)
-            together.throughput.counts.update(part.throughput.counts)
+            together.add(part)
         return together
+
+
+def _add(into: Counter[_Name], more: Mapping[_Name, int]) -> None:
+    """As `update`, which takes several times as long for so few."""
+    for name, count in more.items():
+        into[name] = into.get(name, 0) + count
 
 
 def counters(seen: Seen) -> list[tuple[str, int]]:
@@ -261,10 +273,10 @@ def counters(seen: Seen) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = [(seen.outcome, 1)]
     if seen.first_byte_ms is not None:
         found.append((f"L{bucket_of(seen.first_byte_ms)}", 1))
-        long_enough = seen.completion_tokens >= THROUGHPUT_TOKENS_MIN and seen.elapsed_ms > 0
-        if seen.outcome == "ok" and long_enough:
-            rate = seen.completion_tokens * 1000 / seen.elapsed_ms
-            found.append((f"T{bucket_of(rate)}", 1))
+    long_enough = seen.completion_tokens >= THROUGHPUT_TOKENS_MIN and seen.elapsed_ms > 0
+    if seen.outcome == "ok" and long_enough:
+        rate = seen.completion_tokens * 1000 / seen.elapsed_ms
+        found.append((f"T{bucket_of(rate)}", 1))
     if seen.tools is not None:
         tallied = ((short, getattr(seen.tools, name)) for short, name in TOOL_COUNTERS.items())
         found += [(short, count) for short, count in tallied if count]
@@ -275,84 +287,135 @@ def counters(seen: Seen) -> list[tuple[str, int]]:
 Period = Mapping[str, Counts]
 
 
+def merged(periods: Iterable[Period], pause: Callable[[], None] = lambda: None) -> Period:
+    """What was counted in all these periods, by endpoint; `pause` is called now and then."""
+    together: dict[str, Counts] = {}
+    parts = ((name, part) for period in periods for name, part in period.items())
+    for number, (endpoint_id, part) in enumerate(parts, 1):
+        if endpoint_id not in together:
+            together[endpoint_id] = Counts()
+        together[endpoint_id].add(part)
+        if number % MERGED_MAX == 0:
+            pause()
+    return together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the windows hold besides their current minute or hour; changes once a minute."""
+
+    recent: Period = field(default_factory=dict)
+    half_hour: Period = field(default_factory=dict)
+    day: Period = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        minutes: Sequence[Period],
+        hours: Sequence[Period],
+        pause: Callable[[], None] = lambda: None,
+    ) -> Past:
+        """Of periods that are over, the latest first, without gaps."""
+        recent = merged(minutes[: RECENT_MINUTES - 1], pause)
+        return Past(
+            recent=recent,
+            half_hour=merged((recent, *minutes[RECENT_MINUTES - 1 : MINUTES - 1]), pause),
+            day=merged(hours[: HOURS - 1], pause),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Of one endpoint; `latency` and `throughput` are those planning looks at."""
+
+    figures: EndpointFigures
+    latency: Percentiles | None
+    throughput: Percentiles | None
+
+
 class History:
     """What was counted lately, and the figures that follow from it.
 
     Args:
         minutes: the current one first, without gaps; at most 30 are looked at.
-        hours: likewise; at most 24.
+        hours: likewise; at most 24. Their histograms are not looked at.
+        past: what came before, when only the current minute and hour are given.
     """
 
-    def __init__(self, minutes: Sequence[Period] = (), hours: Sequence[Period] = ()) -> None:
-        self._minutes = tuple(minutes[:MINUTES])
-        self._hours = tuple(hours[:HOURS])
-        self._told: dict[str, EndpointFigures] = {}
+    def __init__(
+        self,
+        minutes: Sequence[Period] = (),
+        hours: Sequence[Period] = (),
+        past: Past | None = None,
+    ) -> None:
+        self._minute: Period = minutes[0] if minutes else {}
+        self._hour: Period = hours[0] if hours else {}
+        self._past = Past.of(minutes[1:], hours[1:]) if past is None else past
+        self._known: dict[str, _Known] = {}
 
     @property
     def recent(self) -> frozenset[str]:
         """Endpoints called within 30 minutes."""
-        return frozenset().union(*self._minutes)
+        return frozenset().union(self._minute, self._past.half_hour)
 
     @property
     def endpoints(self) -> frozenset[str]:
         """Endpoints called within 24 hours."""
-        return frozenset().union(*self._minutes, *self._hours)
+        return self.recent.union(self._hour, self._past.day)
+
+    def work_out(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Do the sums of all endpoints now, with pauses, so that nobody has to wait for them."""
+        for number, endpoint_id in enumerate(self.endpoints, 1):
+            self._knows(endpoint_id)
+            if number % WORKED_OUT_MAX == 0:
+                pause()
 
     def figures(self, endpoint_id: str, *, down: bool = False) -> EndpointFigures:
-        """Of one endpoint; `down` when its breaker is open. Remembered from the first call on."""
-        if endpoint_id not in self._told:
-            self._told[endpoint_id] = self._figures(endpoint_id, down=down)
-        return self._told[endpoint_id]
+        """Of one endpoint; `down` when its breaker is open."""
+        found = self._knows(endpoint_id).figures
+        return replace(found, status=DOWN) if down else found
 
     def latency(self) -> dict[str, Percentiles]:
         """Milliseconds to the first piece; over 5 minutes, or 30 where those say too little."""
-        return self._ranked(lambda part: part.latency, higher_is_worse=True)
+        found = ((name, self._knows(name).latency) for name in self.recent)
+        return {name: latency for name, latency in found if latency is not None}
 
     def throughput(self) -> dict[str, Percentiles]:
         """Tokens a second; over 5 minutes, or 30 where those say too little."""
-        return self._ranked(lambda part: part.throughput, higher_is_worse=False)
+        found = ((name, self._knows(name).throughput) for name in self.recent)
+        return {name: throughput for name, throughput in found if throughput is not None}
 
-    def attempts(self, endpoint_id: str) -> int:
-        """Calls within 24 hours."""
-        return sum(part.attempts for part in _of(endpoint_id, self._hours))
+    def _knows(self, endpoint_id: str) -> _Known:
+        if endpoint_id not in self._known:
+            self._known[endpoint_id] = self._worked_out(endpoint_id)
+        return self._known[endpoint_id]
 
-    def _figures(self, endpoint_id: str, *, down: bool) -> EndpointFigures:
-        recent = Counts.merged(_of(endpoint_id, self._minutes[:RECENT_MINUTES]))
-        half_hour = Counts.merged(_of(endpoint_id, self._minutes))
-        # Without histograms: nothing is told of those of a day.
-        day = Counts.merged(Counts(plain=hour.plain) for hour in _of(endpoint_id, self._hours))
-        return EndpointFigures(
-            uptime_5m=recent.uptime,
-            uptime_30m=half_hour.uptime,
-            uptime_1d=day.uptime,
-            latency_30m=half_hour.latency.percentiles(higher_is_worse=True),
-            throughput_30m=half_hour.throughput.percentiles(higher_is_worse=False),
-            requests_1d=day.attempts,
-            tools_1d=day.tools if day.tools.requests else None,
-            status=_status(half_hour, down=down),
+    def _worked_out(self, endpoint_id: str) -> _Known:
+        recent = _of(endpoint_id, self._past.recent, self._minute)
+        half_hour = _of(endpoint_id, self._past.half_hour, self._minute)
+        day = _of(endpoint_id, self._past.day, self._hour)
+        latency = half_hour.latency.percentiles(higher_is_worse=True)
+        throughput = half_hour.throughput.percentiles(higher_is_worse=False)
+        return _Known(
+            EndpointFigures(
+                uptime_5m=recent.uptime,
+                uptime_30m=half_hour.uptime,
+                uptime_1d=day.uptime,
+                latency_30m=latency,
+                throughput_30m=throughput,
+                requests_1d=day.attempts,
+                tools_1d=day.tools if day.tools.requests else None,
+                status=_status(half_hour),
+            ),
+            recent.latency.percentiles(higher_is_worse=True) or latency,
+            recent.throughput.percentiles(higher_is_worse=False) or throughput,
         )
 
-    def _ranked(
-        self, part_of: Callable[[Counts], Histogram], *, higher_is_worse: bool
-    ) -> dict[str, Percentiles]:
-        found: dict[str, Percentiles] = {}
-        for endpoint_id in self.recent:
-            for minutes in (self._minutes[:RECENT_MINUTES], self._minutes):
-                values = Histogram.merged(map(part_of, _of(endpoint_id, minutes)))
-                percentiles = values.percentiles(higher_is_worse=higher_is_worse)
-                if percentiles is not None:
-                    found[endpoint_id] = percentiles
-                    break
-        return found
+
+def _of(endpoint_id: str, *periods: Period) -> Counts:
+    return Counts.merged(period[endpoint_id] for period in periods if endpoint_id in period)
 
 
-def _of(endpoint_id: str, periods: Iterable[Period]) -> list[Counts]:
-    return [period[endpoint_id] for period in periods if endpoint_id in period]
-
-
-def _status(half_hour: Counts, *, down: bool) -> int:
-    if down:
-        return DOWN
+def _status(half_hour: Counts) -> int:
     uptime = half_hour.uptime
     if uptime is None or half_hour.judged < STATUS_ATTEMPTS_MIN or uptime >= DEGRADED_BELOW:
         return NORMAL

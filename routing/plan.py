@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
@@ -312,8 +312,8 @@ def plan(
     groups = survey(request, catalog, rng, now_ms)
     ranking = Ranking(request.preferences, health, rng, request.images, sticky)
     chosen = ordered(usable(groups), ranking)
-    if not request.may_fall_back:
-        chosen = chosen[:1]
+    if not request.may_fall_back:  # which is about providers: models named as fallbacks stay
+        chosen = list({c.model.id: c for c in reversed(chosen)}.values())[::-1]
     return Plan(
         entries=tuple(
             PlanEntry(
@@ -359,12 +359,19 @@ def survey(request: PlanRequest, catalog: Catalog, rng: random.Random, now_ms: i
     Raises:
         BadRequest: an unknown model.
     """
-    named: dict[str, tuple[Model, SortBy | None]] = {}
+    groups: dict[str, Group] = {}
     for name in request.models:
         found = resolve(name, catalog)
-        for model in _members(found.model, request, catalog, rng):
-            named.setdefault(model.id, (model, found.sort or request.preferences.sort))
-    return [_surveyed(request, catalog, model, sort, now_ms) for model, sort in named.values()]
+        sort = found.sort or request.preferences.sort
+        if found.model.router is None:
+            members = [_surveyed(request, catalog, found.model, sort, now_ms)]
+        else:
+            choice = _choice(found.model, request, catalog, rng)
+            surveyed = (_surveyed(request, catalog, model, sort, now_ms) for model in choice)
+            members = _chosen(surveyed)
+        for group in members:
+            groups.setdefault(group.model.id, group)
+    return list(groups.values())
 
 
 def usable(groups: list[Group]) -> list[Group]:
@@ -377,8 +384,10 @@ def usable(groups: list[Group]) -> list[Group]:
     """
     found = [group for group in groups if group.left]
     if not found:
-        refusal = next(group.refusal for group in groups if group.refusal)
-        raise refusal
+        raise next(
+            (group.refusal for group in groups if group.refusal is not None),
+            NotFound("No endpoints found for any free model."),
+        )
     if any(not c.endpoint.provider.simulated for group in found for c in group.left):
         found = [
             replace(group, left=[c for c in group.left if not c.endpoint.provider.simulated])
@@ -394,7 +403,8 @@ def ordered(groups: list[Group], ranking: Ranking) -> list[Candidate]:
         ranked = ranking.rank([c for group in groups for c in group.left], sort)
     else:
         ranked = [c for group in groups for c in ranking.rank(group.left, group.sort)]
-    return ranking.preferred_first(ranked)
+    balanced = all(group.sort is None for group in groups)
+    return ranking.preferred_first(ranked, balanced=balanced)
 
 
 def _bounded(chosen: list[Candidate]) -> list[Candidate]:
@@ -424,27 +434,34 @@ def strategy_of(request: PlanRequest, catalog: Catalog) -> Strategy:
     return "fallback" if len(request.models) > 1 else "direct"
 
 
-def _members(
-    model: Model, request: PlanRequest, catalog: Catalog, rng: random.Random
-) -> list[Model]:
-    """The models a name stands for: itself, or what a router chooses."""
-    match model.router:
-        case "auto":
-            looks = request.guess or Guess("general", "standard")
-            chosen = [catalog.models[each.model_id] for each in suited(model.pool, looks)]
-            return _able(chosen, request, catalog)[:CHOICES_MAX]
-        case "free":
-            free = [each for name in catalog.by_model if (each := catalog.models[name]).free]
-            rng.shuffle(free)
-            return _able(free, request, catalog)[:CHOICES_MAX]
-        case _:
-            return [model]
+def _choice(
+    router: Model, request: PlanRequest, catalog: Catalog, rng: random.Random
+) -> Iterator[Model]:
+    """The models a router may choose, best first."""
+    if router.router == "auto":
+        looks = request.guess or Guess("general", "standard")
+        return (catalog.models[each.model_id] for each in suited(router.pool, looks))
+    free = [each for name in catalog.by_model if (each := catalog.models[name]).free]
+    return iter(rng.sample(free, len(free)))
 
 
-def _able(models: list[Model], request: PlanRequest, catalog: Catalog) -> list[Model]:
-    """Those with an endpoint that meets the demands; the first one if there are none."""
-    able = [model for model in models if _surveyed(request, catalog, model, None, 0).left]
-    return able or models[:1]
+def _chosen(surveyed: Iterator[Group]) -> list[Group]:
+    """The first few that can serve the request; looks no further than it must."""
+    able: list[Group] = []
+    first: Group | None = None
+    for group in surveyed:
+        first = first or group
+        if group.left:
+            able.append(group)
+        if len(able) == CHOICES_MAX:
+            break
+    if able or first is None:
+        return able
+    refusal = NotFound(
+        "No models match your request and model restrictions",
+        metadata=first.refusal.metadata if first.refusal is not None else None,
+    )
+    return [replace(first, refusal=refusal)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,8 +499,14 @@ def resolve(name: str, catalog: Catalog) -> Named:
 def _surveyed(
     request: PlanRequest, catalog: Catalog, model: Model, sort: SortBy | None, now_ms: int
 ) -> Group:
+    tokens = request.prompt_tokens
     left = [
-        Candidate(endpoint=endpoint, model=model, price=endpoint.price_at(now_ms))
+        Candidate(
+            endpoint=endpoint,
+            model=model,
+            price=(price := endpoint.price_at(now_ms)),
+            rates=price.for_prompt(tokens),
+        )
         for endpoint in catalog.endpoints_of(model.id)
     ]
     group = Group(model=model, sort=sort, left=left, funnel=[("Initial Endpoints", left)])

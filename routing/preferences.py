@@ -126,11 +126,17 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An endpoint with what the rules ask about it."""
+    """An endpoint with what the rules ask about it.
+
+    Attributes:
+        price: in force now, with all its rates.
+        rates: those that apply to a prompt of this length.
+    """
 
     endpoint: Endpoint
     model: Model
     price: Price
+    rates: Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,7 @@ def _keeps_distillable(candidate: Candidate, _: PlanRequest) -> bool:
 
 def _keeps_price(candidate: Candidate, request: PlanRequest) -> bool:
     cap = request.preferences.max_price or PriceCap()
-    price = candidate.price
+    price = candidate.rates
     return (
         (cap.prompt_pico is None or price.prompt_pico <= cap.prompt_pico)
         and (cap.completion_pico is None or price.completion_pico <= cap.completion_pico)
@@ -233,11 +239,15 @@ def _audio_pico(price: Price) -> int:
     return price.prompt_pico if price.audio_pico is None else price.audio_pico
 
 
-def _keeps_input(candidate: Candidate, request: PlanRequest) -> bool:
-    of_model = candidate.model.architecture.input_modalities
+def _taken(candidate: Candidate) -> frozenset[str]:
+    """What the endpoint takes of what its model takes."""
+    of_model = frozenset(candidate.model.architecture.input_modalities)
     own = candidate.endpoint.input_modalities
-    taken = of_model if own is None else own.intersection(of_model)
-    return request.input_modalities.issubset((*taken, "text"))
+    return of_model if own is None else own & of_model
+
+
+def _keeps_input(candidate: Candidate, request: PlanRequest) -> bool:
+    return request.input_modalities <= _taken(candidate) | {"text"}
 
 
 def _keeps_video_url(candidate: Candidate, request: PlanRequest) -> bool:
@@ -309,7 +319,7 @@ def _refuse_collection(_: PlanRequest, before: list[Candidate]) -> CallerError:
 
 
 def _refuse_input(request: PlanRequest, before: list[Candidate]) -> CallerError:
-    known = set().union(*(c.model.architecture.input_modalities for c in before))
+    known = set().union(*(_taken(c) for c in before), {"text"})
     missing = sorted(request.input_modalities - known) or sorted(request.input_modalities)
     return NotFound(f"No endpoints found that support {missing[0]} input")
 

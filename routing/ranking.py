@@ -85,15 +85,21 @@ class Ranking:
             rest.sort(key=lambda c: c.endpoint.id in self.health.unstable)
         return [*listed.values(), *rest]
 
-    def preferred_first(self, candidates: list[Candidate]) -> list[Candidate]:
+    def preferred_first(
+        self, candidates: list[Candidate], *, balanced: bool = False
+    ) -> list[Candidate]:
         """Those that meet the preferred throughput and latency first; nothing is dropped.
 
-        An endpoint without figures is not known to meet them.
+        An endpoint without figures is not known to meet them. Where the load is balanced the
+        unstable ones stay last.
         """
         wanted = self.preferences
         if wanted.order or not (wanted.min_throughput or wanted.max_latency_ms):
             return candidates
-        return sorted(candidates, key=lambda c: not self.meets(c.endpoint.id))
+        unstable = self.health.unstable if balanced else frozenset[str]()
+        return sorted(
+            candidates, key=lambda c: (c.endpoint.id in unstable, not self.meets(c.endpoint.id))
+        )
 
     def meets(self, endpoint_id: str) -> bool:
         """Whether every preferred percentile of an endpoint is met."""
@@ -112,7 +118,7 @@ class Ranking:
         Relative to the cheapest, so that every weight is in [0, 1] whatever the unit. Free ones
         share all the draws among them.
         """
-        prices = [typical_pico(c.price, self.images) for c in stable]
+        prices = [typical_pico(c.rates, self.images) for c in stable]
         cheapest = prices[0]
         if cheapest == 0:
             return [float(price == 0) for price in prices]
@@ -127,7 +133,7 @@ class Ranking:
 
     def _key(self, sort: SortBy) -> Callable[[Candidate], tuple[float, int, str]]:
         def key(c: Candidate) -> tuple[float, int, str]:
-            return figure(c.endpoint.id), typical_pico(c.price, self.images), c.endpoint.id
+            return figure(c.endpoint.id), typical_pico(c.rates, self.images), c.endpoint.id
 
         def figure(endpoint_id: str) -> float:
             if sort == "price":
@@ -146,7 +152,8 @@ class Ranking:
             return by_price
         unstable = self.health.unstable
         stable = [c for c in by_price if c.endpoint.id not in unstable]
-        if len(stable) > 1:
+        # Who wants one endpoint only is to get the cheapest, not any.
+        if len(stable) > 1 and self.preferences.allow_fallbacks:
             stable.insert(0, stable.pop(self._first(stable)))
         return stable + [c for c in by_price if c.endpoint.id in unstable]
 

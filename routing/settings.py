@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     outbox_max: int = Field(
         100_000, ge=1_000, description="unsettled charges beyond which nothing more is let in"
     )
-    max_attempts: int = Field(3, ge=1, le=10, description="tries of one endpoint list per request")
+    max_attempts: int = Field(
+        3, ge=1, le=10, description="upstream calls per request; each fallback model adds one"
+    )
     free_rpm: int = Field(20, ge=0, description="free models: requests a minute")
     free_rpd: int = Field(50, ge=0, description="free models: requests a day, nothing bought")
     free_rpd_purchased: int = Field(1_000, ge=0, description="the same after buying credits")

@@ -14,7 +14,7 @@ import orjson
 from routing.catalog.shapes import Price
 from routing.plan import PlanRequest
 from routing.wire.chat import ChatRequest
-from routing.wire.messages import Message
+from routing.wire.messages import Message, TextPart
 from routing.wire.request import InferenceRequest
 
 #: A name that begins so was given by the caller: any success is remembered, cached or not.
@@ -41,17 +41,28 @@ def sticky_name(request: InferenceRequest, facts: PlanRequest, account_id: str) 
 
 
 def worth_recalling(request: InferenceRequest) -> bool:
-    """Whether an endpoint may be remembered at all: a first turn has nothing to come back to."""
+    """Whether an endpoint may be remembered at all.
+
+    A first turn has nothing to come back to, unless it says itself that its prompt is cached.
+    """
     if not isinstance(request, ChatRequest):
         return False
-    if request.session_id or request.prompt_cache_key:
+    if request.session_id or request.prompt_cache_key or request.cache_control:
         return True
-    return any(message.role == "assistant" for message in request.messages or ())
+    return any(
+        message.role == "assistant" or _marked(message) for message in request.messages or ()
+    )
 
 
 def saves(price: Price) -> bool:
     """Whether a cache makes prompts cheaper at a price: else there is no reason to come back."""
     return price.cache_read_pico is not None and price.cache_read_pico < price.prompt_pico
+
+
+def _marked(message: Message) -> bool:
+    return isinstance(message.content, tuple) and any(
+        isinstance(part, TextPart) and part.cache_control for part in message.content
+    )
 
 
 def _opening(messages: tuple[Message, ...]) -> bytes:

@@ -43,6 +43,9 @@ class Usage:
 
 #: A count beyond this is a lie or an overflow: no context is that long.
 MAX_TOKENS = 100_000_000
+#: How many times its estimate a prompt may turn out to be: the estimate of a hold counts
+#: lower-case letters half, and no tokenizer makes two tokens of a byte.
+PROMPT_BOUND_FACTOR = 2
 
 
 def count(value: object) -> int | None:

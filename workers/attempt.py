@@ -38,6 +38,7 @@ from workers.held import Held
 from workers.inline import Inliner
 from workers.lessons import judge_of, learn, remember, used_tokens
 from workers.pools import batch_queue, doorbell, interactive_queue
+from workers.refusal import Refused
 from workers.rescue import BrokenOff, Onward
 from workers.runtime import Runtime
 from workers.trail import Trail
@@ -53,7 +54,7 @@ def run(runtime: Runtime, job_id: str) -> None:
         return
     spec = JobSpec.from_json(claim.spec)
     runtime.metrics.claimed(spec.entries[claim.attempt].pool, claim.waited_ms)
-    trail = Trail.from_json(claim.history, spec)
+    trail = Trail.read(claim.history, claim.trail, spec)
     endpoints = runtime.catalog.current.endpoints
     with runtime.held.holding(claim) as held:
         Attempts(
@@ -66,6 +67,7 @@ def run(runtime: Runtime, job_id: str) -> None:
             inliner=Inliner(runtime.fetcher),
             state=trail.state(spec, claim.attempt, endpoints, runtime.settings.max_attempts),
             forced=trail.forced,
+            refused=trail.refused,
         ).run()
 
 
@@ -78,6 +80,7 @@ class Attempts:
         inliner: fetches the request's media where a provider takes no URLs.
         forced: the next endpoint is called even if its breaker is open: all are.
         broken: an answer that broke off after its first byte and looks for an endpoint to go on.
+        refused: an answer that a content filter emptied; the client's if nobody else answers.
     """
 
     runtime: Runtime
@@ -90,6 +93,7 @@ class Attempts:
     inliner: Inliner
     forced: bool = False
     broken: BrokenOff | None = None
+    refused: Refused | None = None
 
     def run(self) -> None:
         """Try endpoints until one answers, another pool must go on, or nothing is left."""
@@ -140,13 +144,14 @@ class Attempts:
                 return self._passed_over(verdict.wait_ms, busy)
 
     def _verdict(self, endpoint: Endpoint) -> Verdict:
-        gates, token = self.runtime.gates, self._token
         forced, self.forced = self.forced, False
-        verdict = gates.ask(endpoint, token, time.monotonic(), tokens=self.spec.prompt_tokens_max)
-        if forced and verdict.state == "open":
-            gates.enter(endpoint.id, token)
-            return Verdict("go", 0)
-        return verdict
+        return self.runtime.gates.ask(
+            endpoint,
+            self._token,
+            time.monotonic(),
+            tokens=self.spec.prompt_tokens_max,
+            forced=forced,
+        )
 
     def _passed_over(self, wait_ms: int, why: Busy) -> Failure:
         failure = not_tried(wait_ms, why)
@@ -279,6 +284,8 @@ class Attempts:
                 self._end_in_band(broken)
                 return None
             self.broken = broken
+        elif call.refused is not None:
+            self.refused = replace(call.refused, entry=self.state.index)
         self.state = noted(self._current(), failure)
         return failure
 
@@ -330,10 +337,7 @@ class Attempts:
 
     def _go_on(self, failure: Failure) -> bool:
         """Carry out what `decide` says; False when this process is done with the job."""
-        if self.held.order == "cancel":
-            self._ending.left()
-            return False
-        if self.held.order == "lost":
+        if not self._still_asked_for():
             return False
         before, pool = self.state, self.spec.entries[self.state.index].pool
         decision = decide(before, failure, _rng.random())
@@ -346,18 +350,47 @@ class Attempts:
                 return False
             case Retry():
                 gevent.sleep(decision.delay_ms / 1000)
-                return True
+                return self._still_asked_for()
             case Wait():
                 self._park(decision)
                 return False
             case Fallback():
                 return self._fall_back(decision, pool)
 
+    def _still_asked_for(self) -> bool:
+        """Whether there is any point in going on; if not, the job ends here or is somebody else's.
+
+        Comes before every call: one whose bill runs on is not made for a client that has left.
+        """
+        if self.held.order == "cancel":
+            self._ending.left()
+        return self.held.order not in {"cancel", "lost"}
+
     def _give_up(self, decision: GiveUp) -> None:
         if self.broken is not None:
             self._end_in_band(self.broken)
-        else:
+        elif self.refused is None or not self._pass_on(self.refused):
             self._ending.refused(decision.failure)
+
+    def _pass_on(self, refused: Refused) -> bool:
+        """Give the client a refusal as its provider gave it; False if that one is gone."""
+        entry = self.spec.entries[refused.entry]
+        endpoint = self.runtime.catalog.current.endpoints.get(entry.endpoint_id)
+        if endpoint is None:
+            return False
+        render, tally = self._render(entry, endpoint, None), Tally(usage=refused.usage)
+        if not self.spec.stream:
+            self._ending.plain(entry, endpoint, tally, render, refused.answer())
+            return True
+        self.held.sent = True
+        for event in refused.events():
+            if isinstance(event, Finish):
+                tally.finish = tally.finish or event
+                self.out.write(render.finish(event))
+            else:
+                self.out.write(render.delta(event))
+        self._ending.streamed(entry, endpoint, tally, render)
+        return True
 
     def _fall_back(self, decision: Fallback, pool: str) -> bool:
         """Go on here, or leave it to the workers of another pool."""
@@ -370,7 +403,8 @@ class Attempts:
 
     def _requeue(self, index: int) -> str:
         entry, claim = self.spec.entries[index], self.held.claim
-        queue = batch_queue(entry.pool) if self.runtime.batch else interactive_queue(entry.pool)
+        queue = self._queue(entry.pool)
+        trail = Trail.of(self.history, self.state, forced=self.forced, refused=self.refused)
         told = self.runtime.jobs.requeue(
             claim.job_id,
             claim.epoch,
@@ -379,24 +413,31 @@ class Attempts:
             queue=queue,
             envelope=doorbell(claim.job_id, queue),
             queue_timeout_ms=self.runtime.settings.queue_timeout_ms,
-            history=Trail.of(self.history, self.state, forced=self.forced).to_json(),
+            history=trail.history,
+            trail=trail.rest,
         )
         if told == "cancelled":
             self._ending.left()
         return told
 
     def _park(self, decision: Wait) -> None:
-        claim = self.held.claim
+        claim, pool = self.held.claim, self.spec.entries[decision.index].pool
+        trail = Trail.of(self.history, self.state, refused=self.refused)
         told = self.runtime.jobs.park(
             claim.job_id,
             claim.epoch,
             attempt=decision.index,
-            pool=self.spec.entries[decision.index].pool,
+            pool=pool,
+            queue=self._queue(pool),
             wait_ms=decision.delay_ms,
-            history=Trail.of(self.history, self.state, forced=False).to_json(),
+            history=trail.history,
+            trail=trail.rest,
         )
         if told == "cancelled":
             self._ending.left()
+
+    def _queue(self, pool: str) -> str:
+        return batch_queue(pool) if self.runtime.batch else interactive_queue(pool)
 
     def _left(self, call: Call, made: _Made) -> None:
         """The call is over; harmless twice."""

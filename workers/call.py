@@ -26,6 +26,7 @@ from workers.emitter import Stream
 from workers.held import Held
 from workers.inline import Inliner
 from workers.keyring import Keyring
+from workers.refusal import PIECES_MAX, Refused, refuses, says_nothing
 from workers.tool_quality import Judge
 
 #: After the finish reason only usage and the end mark can follow; a provider that omits them
@@ -125,6 +126,7 @@ class Call:
             is well.
         moves_on: whether a refusal leads to another endpoint; if not, it is the answer.
         judge: hears the tool calls; None for a request without tools.
+        refused: the answer this call came to, when it raised `UpstreamRefused`.
     """
 
     connections: ConnectionPool
@@ -140,6 +142,8 @@ class Call:
     moves_on: Callable[[UpstreamRefused], bool] = lambda _: False
     judge: Judge | None = None
     tally: Tally = field(default_factory=Tally)
+    refused: Refused | None = None
+    _kept: list[Delta | Finish] = field(default_factory=list)
 
     @property
     def dialect(self) -> Dialect[Any]:
@@ -157,25 +161,23 @@ class Call:
             body = exchange.read_all(self.bounds.gap)
             answer = self.dialect.answer(body)
             self._check_vectors(answer)
-            if _says_nothing(answer):
-                self._refuse()
+            if says_nothing(answer) and self.moves_on(UpstreamRefused()):
+                self.refused = Refused.of_answer(answer)
+                self.tally.usage = answer.usage
+                raise UpstreamRefused
             self._came()
-        except UpstreamError:
+        except UpstreamError as error:
             self._check_orders()
+            _answered(error)
             raise
         finally:
             self._let_go(exchange)
         self.tally.usage = answer.usage
+        self.tally.finish = answer.choices[0].finish if answer.choices else None
         if self.judge is not None:
             for choice in answer.choices:
                 self.judge.whole(choice.index, choice.message.get("tool_calls"))
         return answer
-
-    def _refuse(self) -> None:
-        """The content filter left nothing of the answer: another endpoint may do better."""
-        refused = UpstreamRefused()
-        if self.moves_on(refused):
-            raise refused
 
     def _check_vectors(self, answer: Answer) -> None:
         """One for each input, or the client could not tell which is whose."""
@@ -198,12 +200,16 @@ class Call:
                 self._read_events(exchange, renderer, out)
             else:
                 self._read_body(exchange, renderer, out)
-        except UpstreamError:
+        except UpstreamError as error:
             self._check_orders()
-            if self.tally.finish is None:
+            _answered(error)
+            if not self._finished:
                 raise
         finally:
             self._let_go(exchange)
+        if self._kept and (self._finished or self.tally.ended):
+            self.refused = Refused.of_stream(self._kept, self.tally.usage)
+            raise UpstreamRefused
         if not self.tally.complete:
             raise UpstreamDown("Provider ended the stream without finishing it")
         if self.tally.empty:
@@ -267,37 +273,66 @@ class Call:
         """Something else than a stream came: an error, a plain answer, a login page."""
         answer = self.dialect.answer(exchange.read_all(self.bounds.gap))
         for choice in answer.choices:
-            self._take(whole_delta(choice), renderer, out)
+            whole = whole_delta(choice)
+            if not says_nothing(replace(answer, choices=(choice,))) or whole.extra:
+                self._take(whole, renderer, out)
             self._take(choice.finish, renderer, out)
         self.tally.usage = answer.usage
         self.tally.ended = True
 
     def _patience(self) -> Wait:
-        if self.tally.finish is not None:
+        if self._finished:
             return Wait(LINGER_S, "gap", int(LINGER_S * 1000))
         return self.bounds.first_byte() if self.tally.first_ms is None else self.bounds.gap()
 
+    @property
+    def _finished(self) -> bool:
+        return self.tally.finish is not None or any(isinstance(one, Finish) for one in self._kept)
+
     def _take(self, event: Event, renderer: Renderer, out: Stream) -> None:
-        tally = self.tally
         match event:
-            case Delta():
-                shown = self._shown(self._joined(event))
-                if shown is not None:
-                    self._begin()
-                    self._pass_on(renderer.delta(shown), out)
-            case Finish():
-                if event.reason == "content_filter" and tally.first_ms is None and not tally.texts:
-                    self._refuse()
-                self._begin()
-                if event.index == 0 or tally.finish is None:
-                    tally.finish = event
-                self._pass_on(renderer.finish(event), out)
+            case Delta() | Finish():
+                if self.tally.first_ms is not None:
+                    self._say(event, renderer, out)
+                elif self._keeps(event):
+                    self._kept.append(event)
+                else:
+                    kept, self._kept = self._kept, []
+                    for one in (*kept, event):
+                        self._say(one, renderer, out)
             case Used():
-                tally.usage = event.usage
+                self.tally.usage = event.usage
             case Broken():
                 raise event.error
             case End():
-                tally.ended = True
+                self.tally.ended = True
+
+    def _keeps(self, event: Delta | Finish) -> bool:
+        """Whether this is kept back: so far the answer is but a refusal, and others may do better.
+
+        Should it say something after all, what was kept is passed on before that.
+        """
+        if self.tally.texts or len(self._kept) >= PIECES_MAX:
+            return False
+        if isinstance(event, Delta):
+            refused = refuses(event)
+        else:
+            refused = bool(self._kept) or event.reason == "content_filter"
+        return refused and (bool(self._kept) or self.moves_on(UpstreamRefused()))
+
+    def _say(self, event: Delta | Finish, renderer: Renderer, out: Stream) -> None:
+        """Count a piece and pass it on."""
+        tally = self.tally
+        if isinstance(event, Delta):
+            shown = self._shown(self._joined(event))
+            if shown is not None:
+                self._begin()
+                self._pass_on(renderer.delta(shown), out)
+            return
+        self._begin()
+        if event.index == 0 or tally.finish is None:
+            tally.finish = event
+        self._pass_on(renderer.finish(event), out)
 
     def _joined(self, delta: Delta) -> Delta:
         """A piece as it follows what the client has: white space between the two stands once.
@@ -356,13 +391,10 @@ class Call:
         exchange.settle()
 
 
-def _says_nothing(answer: Answer) -> bool:
-    """Whether a content filter stopped an answer before its first word."""
-    return bool(answer.choices) and all(
-        choice.finish.reason == "content_filter"
-        and not any(choice.message.get(name) for name in ("content", "reasoning", *EXTRAS))
-        for choice in answer.choices
-    )
+def _answered(error: UpstreamError) -> None:
+    """A refusal that came inside of an answer is one all the same."""
+    if error.blame == "caller" and error.upstream_status is None:
+        error.upstream_status = HTTP_OK
 
 
 def whole_delta(choice: Choice) -> Delta:

@@ -14,7 +14,7 @@ from routing.errors import AnswerLost, Failure
 from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text, tally_inputs
 from routing.store.jobs import State
 from routing.tokens import count_tokens
-from routing.usage import Usage, bounded
+from routing.usage import PROMPT_BOUND_FACTOR, Usage, bounded
 from routing.wire.embeddings import EmbeddingsRequest, embedded_text, numbered_tokens
 from routing.wire.events import Answer, Finish
 from routing.wire.frames import Kind
@@ -31,8 +31,6 @@ from workers.trail import failed_before
 
 log = structlog.get_logger("pointsman.generation")
 
-#: The hold's estimate counts lower-case letters half; no tokenizer makes two tokens of a byte.
-PROMPT_BOUND_FACTOR = 2
 _STATES: dict[Outcome, State] = {"done": "done", "cancelled": "cancelled", "failed": "failed"}
 
 

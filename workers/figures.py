@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from routing.errors import Unavailable
 from routing.figures import Seen, counters
-from routing.store.figures import BATCH_MAX, Figures
+from routing.store.figures import BATCH_MAX, Figures, new_batch_id
 
 #: Batches, so about seconds, kept while Redis is away; the oldest are given up first.
 PENDING_MAX = 60
@@ -19,7 +19,7 @@ class Recorder:
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         self._counted: Counter[tuple[str, str]] = Counter()
-        self._pending: deque[dict[tuple[str, str], int]] = deque(maxlen=PENDING_MAX)
+        self._pending: deque[tuple[str, dict[tuple[str, str], int]]] = deque(maxlen=PENDING_MAX)
 
     def seen(self, what: Seen) -> None:
         """Count one call; costs no round trip."""
@@ -32,8 +32,9 @@ class Recorder:
             counted, self._counted = self._counted, Counter()
             items = list(counted.items())
             for start in range(0, len(items), BATCH_MAX):
-                self._pending.append(dict(items[start : start + BATCH_MAX]))
+                self._pending.append((new_batch_id(), dict(items[start : start + BATCH_MAX])))
         with suppress(Unavailable):
             while self._pending:
-                self._figures.add(self._pending[0])
+                batch_id, batch = self._pending[0]
+                self._figures.add(batch, batch_id)
                 self._pending.popleft()

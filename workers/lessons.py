@@ -44,7 +44,7 @@ def learn(  # noqa: PLR0913, PLR0917 - one call in figures
     judge: Judge | None = None,
 ) -> None:
     """Count a call that is over. Judges tools, so it comes after the last frame."""
-    outcome = outcome_of(failure)
+    outcome = outcome_of(failure, tally.finish.reason if tally.finish is not None else None)
     if outcome is None:
         return
     answered = failure is None

@@ -93,6 +93,7 @@ class Lifecycle:
         self._settler: Settler | None = None
         self._attempts = False
         self._celery: Celery | None = None
+        self._node = ""
 
     def connect(self) -> None:
         """Register with the signals; strong references, since nothing else holds this object."""
@@ -107,6 +108,7 @@ class Lifecycle:
 
     def _set_up(self, sender: str, instance: Any, **_: Any) -> None:
         self._celery = instance.app
+        self._node = sender
         queues = set(instance.app.amqp.queues.consume_from)
         logs.configure(sender, self._settings.log_level)
         batch = any(name.startswith(batch_queue("")) for name in queues)
@@ -241,4 +243,8 @@ class Lifecycle:
         served = set(self._celery.amqp.queues.consume_from)
         for pool in self._catalog.current.pools:
             if name(pool) not in served:
-                self._celery.control.add_consumer(name(pool), exchange="", routing_key=name(pool))
+                # To this process alone: those that settle or sweep would take doorbells they
+                # cannot serve.
+                self._celery.control.add_consumer(
+                    name(pool), exchange="", routing_key=name(pool), destination=[self._node]
+                )

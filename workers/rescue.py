@@ -15,7 +15,7 @@ from routing.tokens import count_tokens
 from routing.usage import Usage, usage_from
 from routing.wire.chat import ChatRequest
 from routing.wire.job import Api, PlanEntry
-from routing.wire.messages import Message
+from routing.wire.messages import Message, NamedTool
 from routing.wire.render import Renderer, Rescue
 from routing.wire.request import InferenceRequest
 from workers.call import Part, Tally
@@ -128,7 +128,7 @@ def with_part(usage: Usage, before: Part | None) -> Usage:
 
 def _continued(request: ChatRequest, begun: Part) -> ChatRequest | None:
     """The request with the answer so far as its last message; None where that does not fit."""
-    if request.logprobs or _thinks(request):
+    if request.logprobs or _thinks(request) or _is_bound(request):
         return None
     messages = request.messages
     if messages is None:
@@ -156,6 +156,13 @@ def _left(request: ChatRequest, tokens: int) -> int | None:
     """How much longer the answer may become; None for no limit."""
     limit = request.completion_limit
     return None if limit is None else max(0, limit - tokens)
+
+
+def _is_bound(request: ChatRequest) -> bool:
+    """Whether the whole answer must have a form, which the rest of it alone would not have."""
+    form, choice = request.response_format, request.tool_choice
+    formed = form is not None and form.type != "text"
+    return formed or choice == "required" or isinstance(choice, NamedTool)
 
 
 def _thinks(request: ChatRequest) -> bool:

@@ -22,7 +22,8 @@ from routing.store.outbox import Outbox
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
 from routing.wire.render import renderer
-from workers.pools import SWEEP_QUEUE, doorbell, interactive_queue
+from workers.pools import SWEEP_QUEUE, batch_queue, doorbell, interactive_queue
+from workers.trail import Trail, failed_before
 
 log = structlog.get_logger("pointsman.sweep")
 
@@ -62,6 +63,11 @@ LOCK_MS = 3_000
 HOLDS_MAX = 500
 #: A job nobody claimed for this long fails: there is no worker for its pool.
 UNCLAIMED_MAX_MS = 60_000
+#: A front door without a heartbeat is looked for again before its jobs are ended: after an absence
+#: of Redis all of them look dead until their next beat.
+MISSING_MIN_MS = 2_000
+#: Jobs noted as waited for by nobody; beyond it the oldest are looked at anew.
+MISSING_MAX = 10_000
 
 
 class Sweeper:
@@ -77,6 +83,7 @@ class Sweeper:
         self._budgets = Budgets(redis)
         self._outbox = Outbox(redis, "sweep")
         self._figures = Figures(redis)
+        self._missing: dict[str, int] = {}
 
     def reap(self) -> int:
         """Look after overdue jobs; returns how many.
@@ -159,12 +166,20 @@ class Sweeper:
         # else it ended between the two looks; its own end has taken it off the list
 
     def _look_after_queued(self, job_id: str, job: Snapshot) -> None:
-        """Its doorbell was lost, or its workers are busy or gone."""
+        """Its doorbell was lost, its workers are busy or gone, it slept, or nobody waits for it."""
         now_ms = self._clock.now_ms()
-        if now_ms > job.deadline_ms or now_ms - job.waiting_since_ms > UNCLAIMED_MAX_MS:
-            self._end(job_id, job, "No worker took the request in time. Try again shortly.", 503)
+        late = now_ms > job.deadline_ms
+        if late or now_ms - job.waiting_since_ms > UNCLAIMED_MAX_MS:
+            why = "No worker took the request in time. Try again shortly."
+            self._end(job_id, job, why, 503, last=late)
             return
-        queue = interactive_queue(job.pool)
+        missing_ms = self._missing_for(job_id, job.front_door, now_ms)
+        if missing_ms is not None:
+            # Not rung for meanwhile: it would be served for nobody. It comes up again by itself.
+            if missing_ms >= MISSING_MIN_MS:
+                self._end(job_id, job, "Client closed the request", 499)
+            return
+        queue = _queue(job)
         self._jobs.ring(
             job_id,
             job.epoch,
@@ -173,9 +188,22 @@ class Sweeper:
             queue_timeout_ms=self._settings.queue_timeout_ms,
         )
 
+    def _missing_for(self, job_id: str, front_door: str, now_ms: int) -> int | None:
+        """Since which look nobody has waited for this job, in ms; None when somebody does.
+
+        A job without a front door is waited for by nobody on purpose.
+        """
+        since_ms = self._missing.pop(job_id, now_ms)
+        if not front_door or self._jobs.waited_for(front_door):
+            return None
+        while len(self._missing) >= MISSING_MAX:
+            self._missing.pop(next(iter(self._missing)))
+        self._missing[job_id] = since_ms
+        return now_ms - since_ms
+
     def _take_back(self, job_id: str, job: Snapshot) -> None:
         """Its worker died before a byte was sent: another starts it again, unseen by the client."""
-        queue = interactive_queue(job.pool)
+        queue = _queue(job)
         told = self._jobs.requeue(
             job_id,
             job.epoch,
@@ -193,12 +221,19 @@ class Sweeper:
         elif told == "cancelled":
             self._end(job_id, job, "Client closed the request", 499)
 
-    def _end(self, job_id: str, job: Snapshot, message: str, status: int) -> None:
-        """Fence whoever may still hold it, then end it: nothing is charged."""
+    def _end(
+        self, job_id: str, job: Snapshot, message: str, status: int, *, last: bool = False
+    ) -> None:
+        """Fence whoever may still hold it, then end it: nothing is charged.
+
+        `last` tells the last failure of a provider instead, if there was one.
+        """
         epoch = self._jobs.fence(job_id, job.epoch, job.state)
         if not epoch:
             return  # it moved on meanwhile
+        self._missing.pop(job_id, None)
         spec = JobSpec.from_json(job.spec)
+        trail = Trail.read(job.history, job.trail, spec)
         failure = Failure(
             status=status,
             message=message,
@@ -206,15 +241,28 @@ class Sweeper:
             blame="router",
             retry_after_ms=1_000 if status == 503 else None,  # noqa: PLR2004
         )
+        if last and trail.last is not None:
+            failure = trail.last
         entry = spec.entries[job.attempt]
         if job.state == "streaming":
             render = renderer(spec.api, job_id, spec.created_ms // 1000, entry.model_id, "")
             frame = Frame(job_id, epoch, 1, Kind.END, 200, render.broken(failure))
         else:
-            body = orjson.dumps(failure.body())
-            frame = Frame(job_id, epoch, 1, Kind.ERROR, status, body, 1)
-        charge = Charge.unserved(spec, "failed", self._clock.now_ms())
+            before = trail.attempts if failure.blame == "router" else trail.attempts[:-1]
+            body = orjson.dumps(failure.body(tuple(failed_before(one) for one in before)))
+            wait_s = max(1, -(-(failure.retry_after_ms or 0) // 1000))
+            frame = Frame(job_id, epoch, 1, Kind.ERROR, failure.status, body, wait_s)
+        charge = Charge.unserved(spec, "failed", self._clock.now_ms(), tuple(trail.attempts))
         told = self._jobs.finish(job.front_door, frame, "failed", charge.to_json())
         log.warning(
             "job ended by the reaper", action="job.reaped", job=job_id, told=told, was=job.state
         )
+
+
+def _queue(job: Snapshot) -> str:
+    """Where the workers that may take this job listen: batch work stays with those of batch work.
+
+    The pool is the newer truth: the release before changes it without the queue.
+    """
+    batch = job.queue.startswith(batch_queue(""))
+    return batch_queue(job.pool) if batch else interactive_queue(job.pool)

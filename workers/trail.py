@@ -1,7 +1,7 @@
 """What a job takes with it to its next pool, or into its sleep: how far it has come.
 
-JSON in the job record. Written and read by workers only; the form of the release before, a list of
-attempts, is still read.
+JSON in the job record, in two parts: the calls made, which the release before reads and writes too,
+and the rest, which it leaves alone. Written and read by workers only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from routing.wire.job import (
     attempts_from_list,
     attempts_to_list,
 )
+from workers.refusal import Refused
 
 #: The request itself was refused; other endpoints of the same model would refuse it too.
 _REFUSED = frozenset({400, 413, 422})
@@ -34,6 +35,7 @@ class Trail:
         tries: that of the next call.
         forced: the next endpoint is called even if its breaker is open.
         was_forced: one was, which happens once.
+        refused: the answer for a client whom nobody else answers.
     """
 
     attempts: list[AttemptRecord] = field(default_factory=list)
@@ -44,9 +46,17 @@ class Trail:
     last: Failure | None = None
     forced: bool = False
     was_forced: bool = False
+    refused: Refused | None = None
 
     @classmethod
-    def of(cls, attempts: list[AttemptRecord], state: AttemptState, *, forced: bool) -> Trail:
+    def of(
+        cls,
+        attempts: list[AttemptRecord],
+        state: AttemptState,
+        *,
+        forced: bool = False,
+        refused: Refused | None = None,
+    ) -> Trail:
         """What to keep of a state."""
         return cls(
             attempts=attempts,
@@ -57,30 +67,43 @@ class Trail:
             last=state.last,
             forced=forced,
             was_forced=state.forced,
+            refused=refused,
         )
 
     @classmethod
-    def from_json(cls, raw: bytes, spec: JobSpec) -> Trail:
-        """The inverse of `to_json`; b"" is the beginning."""
-        data = orjson.loads(raw) if raw else []
-        if isinstance(data, list):
-            return _of_attempts(list(attempts_from_list(data)), spec)
+    def read(cls, history: bytes, rest: bytes, spec: JobSpec) -> Trail:
+        """The inverse of `history` and `rest`; b"" is the beginning.
+
+        A worker of the release before writes only the history: then the rest is of an earlier
+        moment, and what can be told from the history alone is taken.
+        """
+        attempts = list(attempts_from_list(orjson.loads(history))) if history else []
+        data = orjson.loads(rest) if rest else {}
+        if data.get("calls") != len(attempts):
+            return _of_attempts(attempts, spec)
         return cls(
-            attempts=list(attempts_from_list(data["att"])),
+            attempts=attempts,
             ruled_out=frozenset(data["out"]),
             skipped=tuple(Skipped(*one) for one in data["skip"]),
             faulted=data["fault"],
             tries=data["tries"],
-            last=Failure(**data["last"]) if data["last"] else None,
+            last=Failure.read(data["last"]) if data["last"] else None,
             forced=data["forced"],
             was_forced=data["was_forced"],
+            refused=Refused.from_list(data["refused"]) if data["refused"] else None,
         )
 
-    def to_json(self) -> bytes:
-        """Compact JSON."""
+    @property
+    def history(self) -> bytes:
+        """The calls made, as compact JSON."""
+        return orjson.dumps(attempts_to_list(self.attempts))
+
+    @property
+    def rest(self) -> bytes:
+        """Everything else, as compact JSON."""
         return orjson.dumps(
             {
-                "att": attempts_to_list(self.attempts),
+                "calls": len(self.attempts),
                 "out": sorted(self.ruled_out),
                 "skip": [[one.index, one.why, one.until_ms] for one in self.skipped],
                 "fault": self.faulted,
@@ -88,6 +111,7 @@ class Trail:
                 "last": None if self.last is None else asdict(self.last),
                 "forced": self.forced,
                 "was_forced": self.was_forced,
+                "refused": None if self.refused is None else self.refused.to_list(),
             }
         )
 

@@ -16,11 +16,11 @@ from billing.accounts import (
     Account,
     Grant,
     budget_of,
+    change_policy,
     create_account,
     get,
     grant,
     list_accounts,
-    set_policy,
 )
 from billing.api_keys import KeyTerms, disable, mint
 from billing.db import Ledger
@@ -100,22 +100,17 @@ def policy_command(account: str, as_json: bool, **wanted: Any) -> None:  # noqa:
     """
     settings = settings_of_shell()
     with opened(settings) as ledger:
-        found = get(ledger, account)
-        if found is None:
-            raise NotFound(f"No account {account}")
-        policy = replace(found.policy, **_changes(wanted))
-        _check_names(policy, catalog_of(settings))
-        if policy != found.policy:
-            hashes = set_policy(ledger, account, policy)
-            try:
-                cache = KeyCache.at(settings.redis_url)
-                for key_hash in hashes:
-                    cache.drop(key_hash)
-            except Unavailable:
-                click.echo(
-                    "Redis does not answer: front doors follow within a minute of its return.",
-                    err=True,
-                )
+        changes = _changes(wanted)
+        _check_names(RoutingPolicy(**changes), catalog_of(settings))
+        policy, hashes = change_policy(ledger, account, lambda found: replace(found, **changes))
+    try:
+        cache = KeyCache.at(settings.redis_url)
+        for key_hash in hashes:
+            cache.drop(key_hash)
+    except Unavailable:
+        click.echo(
+            "Redis does not answer: front doors follow within a minute of its return.", err=True
+        )
     show([asdict(policy)], as_json=as_json, empty="")
 
 

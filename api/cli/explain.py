@@ -10,21 +10,22 @@ import click
 import orjson
 
 from api.cli.catalog import catalog_of
-from api.cli.ledger import settings_of_shell
+from api.cli.ledger import opened, settings_of_shell
 from api.cli.table import json_option, show
-from billing.api_keys import find, hash_key
-from billing.db import open_ledger
+from billing.accounts import get
 from routing.catalog.pricing import NANO_PER_USD, PICO_PER_NANO
 from routing.catalog.shapes import Catalog
 from routing.clock import SystemClock
-from routing.errors import BadRequest, Unavailable
+from routing.errors import BadRequest, NotFound, Unavailable
 from routing.explain import Explanation, Line, explain
 from routing.figures import History
 from routing.plan import Health, facts, worst_case
 from routing.settings import Settings, environment
+from routing.sticky import sticky_name, worth_recalling
 from routing.store.connect import connect
 from routing.store.figures import Figures, FiguresReader
 from routing.store.health import Health as HealthStore
+from routing.store.sticky import Sticky
 from routing.wire.account import NO_POLICY, RoutingPolicy
 from routing.wire.anthropic_request import parse_messages
 from routing.wire.chat import parse_chat
@@ -51,14 +52,14 @@ _SEED_MAX = 2**31
     "--api", type=click.Choice(tuple(_PARSERS)), default="chat", help="Whose form it is in."
 )
 @click.option("--seed", type=click.IntRange(0, _SEED_MAX), help="Repeat a draw.")
-@click.option("--key", help="Apply the account settings behind this API key.")
+@click.option("--account", metavar="ID", help="As this account: its settings, its conversations.")
 @click.option("--offline", is_flag=True, help="Without the fleet's figures and breakers.")
 @json_option
 def explain_command(
     request_file: Any,
     api: str,
     seed: int | None,
-    key: str | None,
+    account: str | None,
     offline: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -72,11 +73,17 @@ def explain_command(
     if len(body) > REQUEST_MAX_BYTES:
         raise BadRequest(f"The request has more than {REQUEST_MAX_BYTES} bytes")
     catalog = catalog_of(settings)
-    policy = NO_POLICY if key is None else _policy(settings, key)
-    wanted = facts(_PARSERS[api](body), settings.default_model, policy, catalog.routers)
+    policy = NO_POLICY if account is None else _policy(settings, account)
+    request = _PARSERS[api](body)
+    wanted = facts(request, settings.default_model, policy, catalog.routers)
     health, breakers = (Health(), {}) if offline else _fleet(settings, catalog)
+    sticky = ""
+    if account is not None and not offline and worth_recalling(request):
+        sticky = _recalled(settings, sticky_name(request, wanted, account))
     drawn = random.SystemRandom().randrange(_SEED_MAX) if seed is None else seed
-    found = explain(wanted, catalog, health, drawn, SystemClock().now_ms(), breakers=breakers)
+    found = explain(
+        wanted, catalog, health, drawn, SystemClock().now_ms(), sticky=sticky, breakers=breakers
+    )
     hold_nano = 0
     if found.plan is not None:
         hold_nano = worst_case(found.plan.entries, wanted, catalog).hold_nano
@@ -95,15 +102,23 @@ def _as_started(settings: Settings) -> Settings:
     return settings.model_copy(update={"sandbox_url": url})
 
 
-def _policy(settings: Settings, key: str) -> RoutingPolicy:
-    ledger = open_ledger(settings.sql_url, readonly=True)
+def _policy(settings: Settings, account: str) -> RoutingPolicy:
+    with opened(settings) as ledger:
+        found = get(ledger, account)
+    if found is None:
+        raise NotFound(f"No account {account}")
+    return found.policy
+
+
+def _recalled(settings: Settings, name: str) -> str:
+    """The endpoint that cached this conversation, if any."""
+    redis = connect(settings.redis_url, "explain")
     try:
-        record = find(ledger, hash_key(key), SystemClock().now_ms())
+        return (Sticky(redis).recall(name) or "") if name else ""
+    except Unavailable:
+        return ""  # said already
     finally:
-        ledger.close()
-    if record is None:
-        raise BadRequest("--key: nobody knows this API key")
-    return record.policy
+        redis.close()
 
 
 def _fleet(settings: Settings, catalog: Catalog) -> tuple[Health, dict[str, str]]:

@@ -5,34 +5,48 @@ from __future__ import annotations
 import click
 
 from api.cli.catalog import catalog_of
-from api.cli.ledger import settings_of_shell
+from api.cli.ledger import opened, settings_of_shell
 from api.cli.table import json_option, show
+from billing.figures import KEPT_HOURS, totals
+from routing.clock import SystemClock
 from routing.errors import NotFound
-from routing.figures import OUT_OF_ORDER, History, Percentiles
+from routing.figures import Counts, History, Percentiles
 from routing.settings import Settings
 from routing.store.connect import connect
 from routing.store.figures import Figures, FiguresReader
 from routing.store.health import Health
 
+MS_PER_HOUR = 3_600_000
 _STATUS = {0: "normal", -1: "degraded", -2: "down"}
 
 
 @click.command("figures")
 @click.option("--model", metavar="MODEL", help="Only endpoints of this model.")
+@click.option(
+    "--days", type=click.IntRange(1, KEPT_HOURS // 24), help="Of so many days, from the ledger."
+)
 @json_option
-def figures_command(model: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes options so
+def figures_command(model: str | None, days: int | None, as_json: bool) -> None:  # noqa: FBT001 - click passes options so
     """Show uptime, latency, throughput and tool calls of every endpoint called within 24 hours.
 
     Uptime is in percent, latency in ms to the first piece, throughput in tokens a second; p90 is
-    what 90 % of the streams stay below (latency) or reach (throughput), over 30 minutes.
+    what 90 % of the calls stay below (latency) or reach (throughput), over 30 minutes. With --days
+    all of it is of the hours kept in the ledger's database.
     """
     settings = settings_of_shell()
     served = _served_model(settings, model) if model else None
-    redis = connect(settings.redis_url, "figures")
-    history = FiguresReader(Figures(redis)).read()
-    names = [name for name in sorted(history.endpoints) if served in {None, name.partition(":")[2]}]
-    broken = Health(redis).breakers(names)
-    rows = [_row(history, name, down=broken.get(name) in OUT_OF_ORDER) for name in names]
+    if days is not None:
+        since = SystemClock().now_ms() // MS_PER_HOUR - 24 * days
+        with opened(settings) as ledger:
+            kept = totals(ledger, since)
+        rows = [_kept(n, kept[n]) for n in sorted(kept) if served in {None, n.partition(":")[2]}]
+        show(rows, as_json=as_json, empty="No hour of these days is kept yet.")
+        return
+    with connect(settings.redis_url, "figures") as redis:
+        history = FiguresReader(Figures(redis)).read()
+        names = [n for n in sorted(history.endpoints) if served in {None, n.partition(":")[2]}]
+        down = Health(redis).down(names)
+    rows = [_row(history, name, down=name in down) for name in names]
     show(rows, as_json=as_json, empty="No endpoint was called within 24 hours.")
 
 
@@ -58,6 +72,19 @@ def _row(history: History, endpoint_id: str, *, down: bool) -> dict[str, object]
         **_percentiles("throughput", found.throughput_30m),
         "tool_calls": tools.calls if tools else None,
         "tool_success": tools.success_rate if tools else None,
+    }
+
+
+def _kept(endpoint_id: str, counts: Counts) -> dict[str, object]:
+    tools = counts.tools
+    return {
+        "endpoint": endpoint_id,
+        "attempts": counts.attempts,
+        "uptime": counts.uptime,
+        **_percentiles("latency", counts.latency.percentiles(higher_is_worse=True)),
+        **_percentiles("throughput", counts.throughput.percentiles(higher_is_worse=False)),
+        "tool_calls": tools.calls if tools.requests else None,
+        "tool_success": tools.success_rate,
     }
 
 

@@ -504,7 +504,8 @@ class ModelDocument(_Document):
     """One entry of `models`. The canonical slug is the id without its variant unless given.
 
     A row with `variant_of` serves the endpoints of that model (those tagged in `curated`, if it is
-    given) beside its own, so that figures and breakers are shared. A `router` has none.
+    given) beside its own, so that figures and breakers are shared; what it leaves out is that
+    model's. A `router` has none.
     """
 
     id: ModelId

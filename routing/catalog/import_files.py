@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -93,20 +94,23 @@ def _documents(directory: Path, folder: str) -> Iterator[tuple[Path, Any]]:
 
 
 def texts(shelf: Shelf, changed: Iterable[str], into: Path) -> dict[Path, str]:
-    """The files of a directory that hold changed entries, whole.
+    """The files of a directory that hold changed entries, whole, in the order to write them.
+
+    Models come first: a model without endpoints loads, an endpoint without its model does not.
 
     Args:
         shelf: with the changes in it.
         changed: names as in `Shelf.sources`.
         into: the directory; entries of other directories are copied into it.
     """
-    made: dict[Path, str] = {}
+    models: dict[Path, str] = {}
+    providers: dict[Path, str] = {}
     rows: dict[Path, set[str]] = {}
     for name in sorted(changed):
         folder, _, key = name.partition("/")
         file = _file(shelf, name, into)
         if folder == "providers":
-            made[file] = MARK + _yaml(shelf.providers[key])
+            providers[file] = MARK + _yaml(shelf.providers[key])
         else:
             rows.setdefault(file, set()).add(key)
     for file, ids in rows.items():
@@ -116,8 +120,8 @@ def texts(shelf: Shelf, changed: Iterable[str], into: Path) -> dict[Path, str]:
             if name.startswith("models/") and source.file == file
         }
         listed = [shelf.models[model_id] for model_id in sorted(ids | there)]
-        made[file] = MARK + _yaml({"models": listed})
-    return made
+        models[file] = MARK + _yaml({"models": listed})
+    return models | providers
 
 
 def _file(shelf: Shelf, name: str, into: Path) -> Path:
@@ -159,6 +163,9 @@ def check_files(files: Mapping[Path, str], into: Path, directories: Sequence[Pat
 def write_files(files: Mapping[Path, str], *, force: bool) -> None:
     """Write files, each whole or not at all.
 
+    None takes its place before all are on the disk, so a full disk or a directory that cannot be
+    written changes nothing. They take their places in the order given.
+
     Args:
         files: their texts.
         force: also over files that were written by hand.
@@ -173,12 +180,26 @@ def write_files(files: Mapping[Path, str], *, force: bool) -> None:
             ConfigProblem(str(file), "was not written by an import", hint) for file in others
         )
         raise ConfigError(tuple(problems))
-    for file, text in files.items():
-        try:
-            _replace(file, text)
-        except OSError as error:
-            message = f"cannot be written: {error.strerror}"
-            raise ConfigError((ConfigProblem(str(file), message),)) from error
+    staged: dict[Path, Path] = {}
+    try:
+        for file, text in files.items():
+            with _told(file):
+                staged[file] = _staged(file, text)
+        for file, whole in staged.items():
+            with _told(file):
+                whole.replace(file)
+    finally:
+        for whole in staged.values():
+            whole.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}"
+        raise ConfigError((ConfigProblem(str(file), message),)) from error
 
 
 def _ours(file: Path) -> bool:
@@ -186,22 +207,24 @@ def _ours(file: Path) -> bool:
     try:
         with file.open(encoding="utf-8", errors="replace") as stream:
             return stream.readline(len(MARK)) == MARK
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
         return False
 
 
-def _replace(file: Path, text: str) -> None:
+def _staged(file: Path, text: str) -> Path:
+    """The whole text beside the file, on the disk, under a name no catalog reads."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    staged = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
+        staged.chmod(0o644)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
         raise
+    return staged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,13 +313,14 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
             if reach.callable and (reach.models is None or entry.model in reach.models):
                 by_model.setdefault(entry.model, []).append(endpoint)
     _lend(library, by_model)
+    models = _models(library)
     return Catalog(
         digest=_digest(library, reaches),
         providers=MappingProxyType(providers),
-        models=MappingProxyType(_models(library)),
+        models=MappingProxyType(models),
         endpoints=MappingProxyType(endpoints),
         by_model=MappingProxyType({name: tuple(found) for name, found in by_model.items()}),
-        routers=frozenset(name for name, (doc, _) in library.models.items() if doc.router),
+        routers=frozenset(name for name, model in models.items() if model.router),
     )
 
 
@@ -335,12 +337,29 @@ def _lend(library: _Library, by_model: dict[str, list[Endpoint]]) -> None:
 
 
 def _models(library: _Library) -> dict[str, Model]:
-    """By id; then by canonical slug, where no id claims it, the plain model before its variants."""
-    by_id = {name: library.models[name][0].model() for name in sorted(library.models)}
+    """By id; then by canonical slug and by the part after the author, where those are unambiguous.
+
+    A canonical slug means the plain model before its variants. What a variant's row leaves out is
+    its model's.
+    """
+    by_id = {name: _document(library, name).model() for name in sorted(library.models)}
     models = dict(by_id)
     for model in by_id.values():
         models.setdefault(model.canonical_slug, model)
+    bare = Counter(name.partition("/")[2] for name in by_id)
+    for name, model in by_id.items():
+        if bare[name.partition("/")[2]] == 1:
+            models.setdefault(name.partition("/")[2], model)
     return models
+
+
+def _document(library: _Library, name: str) -> ModelDocument:
+    document = library.models[name][0]
+    if document.variant_of is None:
+        return document
+    own = {field: getattr(document, field) for field in document.model_fields_set}
+    base = library.models[document.variant_of][0]
+    return base.model_copy(update={"description": "", **own})
 
 
 def _digest(library: _Library, reaches: Mapping[str, _Reach]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routing.catalog.shapes import Price
-from routing.usage import Usage
+from routing.usage import PROMPT_BOUND_FACTOR, Usage
 
 PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
@@ -79,7 +79,8 @@ def worst_case_nano(price: Price, prompt_tokens: int, completion_tokens: int, im
     """The most a request can cost at a price: what is held before it is let in.
 
     Takes the dearest rate a token could be billed at, so a hold is never smaller than the charge
-    as long as the token counts are upper bounds.
+    as long as the token counts are upper bounds. The rates are those of the longest prompt that
+    would be billed, so one that is longer than estimated is at least held at its own rates.
     """
     return (
         _nano(prompt_tokens * dearest_prompt_pico(price, prompt_tokens))
@@ -93,8 +94,9 @@ def dearest_prompt_pico(price: Price, prompt_tokens: int | None = None) -> int:
 
     Args:
         price: the whole list.
-        prompt_tokens: upper bound of the prompt's length, which may rule out the rates for long
-            prompts; None for any length.
+        prompt_tokens: our estimate of the prompt's length, which may rule out the rates for long
+            prompts: it is billed as `PROMPT_BOUND_FACTOR` times as long at most. None for any
+            length.
     """
     return max(
         max(
@@ -122,10 +124,10 @@ def dearest_completion_pico(price: Price, prompt_tokens: int | None = None) -> i
 
 
 def _possible(price: Price, prompt_tokens: int | None) -> tuple[Price, ...]:
-    """The lists of rates that may apply to prompts up to a length."""
+    """The lists of rates that may apply to a prompt of an estimated length."""
     if price.long_over is None:
         return (price,)
-    longest = price.long_over + 1 if prompt_tokens is None else prompt_tokens
+    longest = price.long_over + 1 if prompt_tokens is None else prompt_tokens * PROMPT_BOUND_FACTOR
     long = price.for_prompt(longest)
     return (price,) if long is price else (price, long)
 

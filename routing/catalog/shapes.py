@@ -364,8 +364,8 @@ class Catalog:
 
     Attributes:
         digest: 12 hex of SHA-256 over the loaded content; equal digests mean equal catalogs.
-        models: by id and by canonical slug.
-        routers: ids of the models that are a choice among others.
+        models: by id, by canonical slug, and by the slug alone where only one author has it.
+        routers: names of the models that are a choice among others.
     """
 
     digest: str

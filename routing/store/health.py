@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,9 @@ PROBE_LEASE_MS = 20_000
 USER_MS = 5_000
 #: A call ends soon; how long until there is room again nobody knows.
 FULL_WAIT_MS = 250
+#: How long a call counts whose process does not say that it goes on: it crashed. Processes say so
+#: three times in this.
+LEASE_MS = 30_000
 #: How much of a rate may be used at once: a minute's worth would be refused by most providers.
 BURST_US = 10_000_000
 MINUTE_US = 60_000_000
@@ -53,12 +57,14 @@ class Asking:
         in_flight: its calls of this endpoint.
         limits: what the catalog says the provider allows.
         tokens: what this call may take of a rate of tokens.
+        forced: call it although it is out of order; limits hold.
     """
 
     worker: str = ""
     in_flight: int = 0
     limits: Limits = _NO_LIMITS
     tokens: int = 0
+    forced: bool = False
 
 
 _ANYONE = Asking()
@@ -90,7 +96,11 @@ class Health:
         self._scripts = Scripts(redis)
 
     def gate(self, endpoint_id: str, token: str, asking: Asking = _ANYONE) -> Gate:
-        """Ask before a call; a `probe` must report its outcome with the same token."""
+        """Ask before a call; a `probe` must report its outcome with the same token.
+
+        Where the catalog allows only so many calls at once, a call let through has a lease: `renew`
+        it while the call lasts, and `give_back` in the end.
+        """
         state, wait_ms, limit, users = self._scripts.run(
             "gate",
             (
@@ -98,6 +108,7 @@ class Health:
                 keys.learnt_limit(endpoint_id),
                 keys.users(endpoint_id),
                 keys.rate(endpoint_id),
+                keys.calls_at_once(endpoint_id),
             ),
             (
                 token,
@@ -110,9 +121,21 @@ class Health:
                 BURST_US,
                 USER_MS,
                 FULL_WAIT_MS,
+                LEASE_MS,
+                breaker.PROBE_WAIT_MS,
+                int(asking.forced),
             ),
         )
         return Gate(Verdict(state.decode(), int(wait_ms)), float(limit), int(users))
+
+    def renew(self, endpoint_id: str, tokens: Collection[str]) -> None:
+        """These calls go on."""
+        self._scripts.run("lease", (keys.calls_at_once(endpoint_id),), (LEASE_MS, *tokens))
+
+    def give_back(self, endpoint_id: str, tokens: Collection[str]) -> None:
+        """These calls are over; harmless twice, and for calls that had no lease."""
+        with translated():
+            self._redis.zrem(keys.calls_at_once(endpoint_id), *tokens)
 
     def outcome(
         self,
@@ -187,7 +210,10 @@ class Health:
         return frozenset(row.decode() for row in rows)
 
     def breakers(self, endpoint_ids: list[str]) -> dict[str, str]:
-        """State of each breaker that is not closed, for metrics."""
+        """State of each breaker that is not closed, for metrics.
+
+        A breaker stays as it was until somebody calls its endpoint again.
+        """
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for endpoint_id in endpoint_ids:
@@ -198,6 +224,30 @@ class Health:
             for endpoint_id, row in zip(endpoint_ids, rows, strict=True)
             if row
         }
+
+    def down(self, endpoint_ids: Sequence[str]) -> frozenset[str]:
+        """Those in an outage now: left alone, or being probed after one.
+
+        One whose pause is over without a caller is not known to be; a 429 is no outage.
+        """
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.time()
+            for endpoint_id in endpoint_ids:
+                pipe.hmget(keys.breaker(endpoint_id), "st", "until", "trips")
+            (seconds, micros), *rows = pipe.execute()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        return frozenset(
+            endpoint_id
+            for endpoint_id, row in zip(endpoint_ids, rows, strict=True)
+            if _is_down(now_ms, *row)
+        )
+
+
+def _is_down(now_ms: int, state: bytes | None, until: bytes | None, trips: bytes | None) -> bool:
+    if until is None or int(until) <= now_ms:
+        return False
+    return state == b"open" or (state == b"half" and int(trips or 0) > 0)
 
 
 def share_of_rate_us(units: int, per_minute: int | None) -> int:

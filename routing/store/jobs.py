@@ -141,6 +141,7 @@ class Claim:
     history: bytes
     waited_ms: int
     request: bytes
+    trail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,11 @@ class NotClaimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A job as the reaper and the front door's watchdog see it."""
+    """A job as the reaper and the front door's watchdog see it.
+
+    Attributes:
+        queue: the list its doorbell was last pushed to, or is to be; "" of the release before.
+    """
 
     state: State
     epoch: int
@@ -162,6 +167,9 @@ class Snapshot:
     deadline_ms: int
     spec: bytes
     waiting_since_ms: int
+    queue: str = ""
+    history: bytes = b""
+    trail: bytes = b""
 
 
 class Jobs:
@@ -243,7 +251,7 @@ class Jobs:
         )
         if reply[0] == 0:
             return NotClaimed(reply[1].decode())
-        _, epoch, front_door, spec, attempt, deadline, history, waited, request = reply
+        _, epoch, front_door, spec, attempt, deadline, history, waited, request, trail = reply
         return Claim(
             job_id=job_id,
             epoch=epoch,
@@ -254,6 +262,7 @@ class Jobs:
             history=history,
             waited_ms=max(0, waited),  # a stray doorbell wakes a parked job early
             request=request or b"",
+            trail=trail,
         )
 
     def emit(self, frames: Sequence[tuple[str, Frame]]) -> list[int]:
@@ -311,6 +320,7 @@ class Jobs:
         envelope: str,
         queue_timeout_ms: int,
         history: bytes = b"",
+        trail: bytes = b"",
         crashed: bool = False,
     ) -> str:
         """Hand a job on before any byte was sent.
@@ -332,12 +342,22 @@ class Jobs:
                 history,
                 int(crashed),
                 MAX_CRASHES,
+                trail,
             ),
         )
         return _text(reply)
 
-    def park(
-        self, job_id: str, epoch: int, *, attempt: int, pool: str, wait_ms: int, history: bytes
+    def park(  # noqa: PLR0913 - the parts of one atomic step
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        attempt: int,
+        pool: str,
+        queue: str,
+        wait_ms: int,
+        history: bytes = b"",
+        trail: bytes = b"",
     ) -> str:
         """Lay a job down before any byte was sent; the reaper rings for it after `wait_ms`.
 
@@ -348,7 +368,7 @@ class Jobs:
         reply = self._scripts.run(
             "park",
             (keys.job(job_id), keys.JOBS_DUE),
-            (job_id, epoch, attempt, pool, wait_ms, history),
+            (job_id, epoch, attempt, pool, wait_ms, history, trail, queue),
         )
         return _text(reply)
 
@@ -397,9 +417,11 @@ class Jobs:
         """A job as it stands, or None when its record is gone."""
         with translated():
             raw = self._redis.hmget(
-                keys.job(job_id), ["st", "ep", "att", "fd", "pool", "dl", "spec", "at"]
+                keys.job(job_id),
+                ["st", "ep", "att", "fd", "pool", "dl", "spec", "at", "q", "hist", "trail"],
             )
-        state, epoch, attempt, front_door, pool, deadline, spec, since = raw
+        state, epoch, attempt, front_door, pool, deadline, spec, since, *rest = raw
+        queue, history, trail = (field or b"" for field in rest)
         if state is None:
             return None
         return Snapshot(
@@ -411,7 +433,15 @@ class Jobs:
             deadline_ms=int(deadline),
             spec=spec,
             waiting_since_ms=int(since),
+            queue=queue.decode(),
+            history=history,
+            trail=trail,
         )
+
+    def waited_for(self, front_door: str) -> bool:
+        """Whether the process that waits for a job's answer is alive."""
+        with translated():
+            return bool(self._redis.exists(keys.front_door_heartbeat(front_door)))
 
     def begin_reaping(self, lock_ms: int) -> bool:
         """Become the active reaper; False while another is. The lock ends by itself."""

@@ -16,10 +16,13 @@
     cb:<endpoint>:w            hash    outcome               30 s window in 5 s buckets
     aimd:<endpoint>            hash    capacity              calls at once, learnt; 60 s
     users:<endpoint>           zset    gate                  process -> ms it last asked; 10 s
+    conc:<endpoint>            zset    gate, lease           call in flight -> ms its lease ends
     rate:<endpoint>            hash    gate, capacity        us until its rates are free again
     health:unstable            zset    outcome               endpoint -> ms until it is stable
     fig:m:<minute>             hash    figures               counts of endpoints, 40 min
     fig:h:<hour>               hash    figures               likewise of one hour, 26 h
+    fig:v:<hour>               hash    figures               its histograms, 26 h
+    fig:b:<batch>              string  figures               counted already; 5 min
     stick:<name>               string  workers               endpoint of a conversation, 10 min
     bill:out                   stream  finish, cancel        charges, group `settle`
     dlq:jobs                   stream  reaper                jobs that killed their workers
@@ -115,6 +118,11 @@ def users(endpoint_id: str) -> str:
     return "users:" + endpoint_id
 
 
+def calls_at_once(endpoint_id: str) -> str:
+    """Calls in flight of one endpoint that takes only so many."""
+    return "conc:" + endpoint_id
+
+
 def rate(endpoint_id: str) -> str:
     """How much of one endpoint's rates is used."""
     return "rate:" + endpoint_id
@@ -128,6 +136,16 @@ def figures_of_minute(minute: int) -> str:
 def figures_of_hour(hour: int) -> str:
     """Counts of one hour, numbered since 1970."""
     return f"fig:h:{hour}"
+
+
+def values_of_hour(hour: int) -> str:
+    """Histograms of one hour, numbered since 1970."""
+    return f"fig:v:{hour}"
+
+
+def figures_batch(batch_id: str) -> str:
+    """Mark of counts that were added."""
+    return "fig:b:" + batch_id
 
 
 def sticky(name: str) -> str:

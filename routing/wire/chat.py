@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -185,6 +186,13 @@ class Debug(Wire):
     echo_upstream_body: bool | None = None
 
 
+def _as_list(plugins: Any) -> Any:
+    """Plugins by name, as one of the guides writes them: `{"web": {}}` for `[{"id": "web"}]`."""
+    if not isinstance(plugins, dict) or not all(isinstance(o, dict) for o in plugins.values()):
+        return plugins
+    return [{**options, "id": name} for name, options in plugins.items()]
+
+
 class ChatRequest(Wire):
     """A checked request. Null is the same as absent; unknown fields are kept and passed on.
 
@@ -207,7 +215,11 @@ class ChatRequest(Wire):
     route: Literal["fallback", "sort"] | None = None
     provider: ProviderPreferences | None = None
     plugins: (
-        Annotated[tuple[Plugin, ...], Field(strict=False, max_length=PLUGINS_MAX, fail_fast=True)]
+        Annotated[
+            tuple[Plugin, ...],
+            Field(strict=False, max_length=PLUGINS_MAX, fail_fast=True),
+            BeforeValidator(_as_list),
+        ]
         | None
     ) = None
     preset: Identifier | None = None

@@ -7,7 +7,8 @@ deploy. Neither holds a prompt or a key.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 import orjson
@@ -15,10 +16,10 @@ import orjson
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 
-JOB_VERSION = 3
+JOB_VERSION = 2
 CHARGE_VERSION = 2
 #: What the release before wrote is still read: jobs and unsettled charges outlive a deploy.
-_READABLE = (1, 2, 3)
+_READABLE = (1, 2)
 
 Api = Literal["chat", "completions", "responses", "messages", "embeddings"]
 #: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
@@ -121,6 +122,8 @@ class JobSpec:
                     [e.endpoint_id, e.model_id, e.pool, price_to_list(e.price)]
                     for e in self.entries
                 ],
+                # Beside the plan: the release before reads prices of a fixed length.
+                "long": _long_to_lists(self.entries),
             }
         )
 
@@ -149,8 +152,13 @@ class JobSpec:
             waits=data.get("wait", False),
             sticky=data.get("sticky", ""),
             entries=tuple(
-                PlanEntry(endpoint_id=e, model_id=m, pool=p, price=price_from_list(price))
-                for e, m, p, price in data["plan"]
+                PlanEntry(
+                    endpoint_id=e,
+                    model_id=m,
+                    pool=p,
+                    price=_with_long(price_from_list(price), long),
+                )
+                for (e, m, p, price), long in zip_longest(data["plan"], data.get("long") or ())
             ),
         )
 
@@ -173,7 +181,8 @@ class Charge:
     Attributes:
         outcome: see `Outcome`.
         endpoint_id: the endpoint that answered; "" when none did.
-        price: applied price; the settlement multiplies it with `usage` again by itself.
+        price: applied price; the settlement multiplies it with `usage` again by itself. Written
+            are the rates that apply to a prompt of this length.
         latency_ms: admission to first byte from the provider.
         generation_ms: first byte to end.
         attempts: in the order they were made.
@@ -248,7 +257,6 @@ class Charge:
 
     def to_json(self) -> bytes:
         """Compact JSON; `from_json` is its inverse."""
-        usage = self.usage
         return orjson.dumps(
             {
                 "v": CHARGE_VERSION,
@@ -263,22 +271,8 @@ class Charge:
                 "ep": self.endpoint_id,
                 "provider": self.provider,
                 "up": self.upstream_id,
-                "usage": [
-                    usage.prompt_tokens,
-                    usage.completion_tokens,
-                    usage.cached_tokens,
-                    usage.cache_write_tokens,
-                    usage.reasoning_tokens,
-                    usage.images,
-                    usage.estimated,
-                    usage.flags,
-                    usage.cache_write_1h_tokens,
-                    usage.audio_tokens,
-                    usage.video_tokens,
-                    usage.image_output_tokens,
-                    usage.audio_output_tokens,
-                ],
-                "price": price_to_list(self.price),
+                "usage": usage_to_list(self.usage),
+                "price": price_to_list(self.price.for_prompt(self.usage.prompt_tokens)),
                 "finish": self.finish_reason,
                 "native": self.native_finish_reason,
                 "lat": self.latency_ms,
@@ -298,10 +292,6 @@ class Charge:
         data = orjson.loads(raw)
         if data["v"] not in _READABLE:
             raise ValueError(f"charge version {data['v']} is not {CHARGE_VERSION}")
-        prompt, completion, cached, written, reasoning, images, estimated, flags, *rarer = data[
-            "usage"
-        ]
-        written_1h, audio, video, image_output, audio_output = rarer or (0, 0, 0, 0, 0)
         return cls(
             generation_id=data["id"],
             outcome=data["outcome"],
@@ -314,21 +304,7 @@ class Charge:
             endpoint_id=data["ep"],
             provider=data["provider"],
             upstream_id=data["up"],
-            usage=Usage(
-                prompt_tokens=prompt,
-                completion_tokens=completion,
-                cached_tokens=cached,
-                cache_write_tokens=written,
-                cache_write_1h_tokens=written_1h,
-                audio_tokens=audio,
-                video_tokens=video,
-                image_output_tokens=image_output,
-                audio_output_tokens=audio_output,
-                reasoning_tokens=reasoning,
-                images=images,
-                estimated=estimated,
-                flags=tuple(flags),
-            ),
+            usage=usage_from_list(data["usage"]),
             price=price_from_list(data["price"]),
             finish_reason=data["finish"],
             native_finish_reason=data["native"],
@@ -359,12 +335,49 @@ def attempts_from_list(data: list[list[Any]]) -> tuple[AttemptRecord, ...]:
     )
 
 
-def price_to_list(price: Price) -> list[Any]:
-    """A price in the order `price_from_list` reads; the source stays in the catalog.
+def usage_to_list(usage: Usage) -> list[Any]:
+    """A usage in the order `usage_from_list` reads."""
+    return [
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+        usage.images,
+        usage.estimated,
+        usage.flags,
+        usage.cache_write_1h_tokens,
+        usage.audio_tokens,
+        usage.video_tokens,
+        usage.image_output_tokens,
+        usage.audio_output_tokens,
+    ]
 
-    Long rates follow only where there are any, so that the release before reads all others.
-    """
-    usual = [
+
+def usage_from_list(data: list[Any]) -> Usage:
+    """The inverse of `usage_to_list`."""
+    prompt, completion, cached, written, reasoning, images, estimated, flags, *rarer = data
+    written_1h, audio, video, image_output, audio_output = rarer or (0, 0, 0, 0, 0)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
+        audio_tokens=audio,
+        video_tokens=video,
+        image_output_tokens=image_output,
+        audio_output_tokens=audio_output,
+        reasoning_tokens=reasoning,
+        images=images,
+        estimated=estimated,
+        flags=tuple(flags),
+    )
+
+
+def price_to_list(price: Price) -> list[Any]:
+    """The usual rates in the order `price_from_list` reads; the source stays in the catalog."""
+    return [
         price.from_ms,
         price.prompt_pico,
         price.completion_pico,
@@ -378,23 +391,12 @@ def price_to_list(price: Price) -> list[Any]:
         price.audio_output_pico,
         price.image_output_pico,
     ]
-    if price.long_over is None:
-        return usual
-    return [
-        *usual,
-        price.long_over,
-        price.long_prompt_pico,
-        price.long_completion_pico,
-        price.long_cache_read_pico,
-        price.long_cache_write_pico,
-    ]
 
 
 def price_from_list(data: list[Any]) -> Price:
-    """The inverse of `price_to_list`."""
+    """A price of the rates `price_to_list` wrote."""
     start, prompt, completion, request, image, read, write, reasoning, *rarer = data
-    write_1h, audio, audio_output, image_output, *long = rarer or (None, None, None, None)
-    over, long_prompt, long_completion, long_read, long_write = long or (None, 0, 0, None, None)
+    write_1h, audio, audio_output, image_output = rarer or (None, None, None, None)
     return Price(
         from_ms=start,
         prompt_pico=prompt,
@@ -408,11 +410,38 @@ def price_from_list(data: list[Any]) -> Price:
         audio_pico=audio,
         audio_output_pico=audio_output,
         image_output_pico=image_output,
+    )
+
+
+def _long_to_lists(entries: Iterable[PlanEntry]) -> list[list[Any] | None] | None:
+    """What long prompts cost at each entry; None when they cost the same everywhere."""
+    longs = [
+        None
+        if (long := entry.price.long) is None
+        else [
+            long.over,
+            long.prompt_pico,
+            long.completion_pico,
+            long.cache_read_pico,
+            long.cache_write_pico,
+        ]
+        for entry in entries
+    ]
+    return longs if any(longs) else None
+
+
+def _with_long(price: Price, data: list[Any] | None) -> Price:
+    """The price with its rates for long prompts, if it has any."""
+    if data is None:
+        return price
+    over, prompt, completion, read, write = data
+    return replace(
+        price,
         long_over=over,
-        long_prompt_pico=long_prompt,
-        long_completion_pico=long_completion,
-        long_cache_read_pico=long_read,
-        long_cache_write_pico=long_write,
+        long_prompt_pico=prompt,
+        long_completion_pico=completion,
+        long_cache_read_pico=read,
+        long_cache_write_pico=write,
     )
 
 

@@ -58,7 +58,7 @@ _Usd = Annotated[Decimal, BeforeValidator(_exact)]
 
 
 class MaxPrice(Wire):
-    """Dearest acceptable prices: USD per million tokens, or per image, audio input, request."""
+    """Dearest acceptable prices in USD: per million tokens (of sound too), per image or request."""
 
     prompt: _Usd | None = None
     completion: _Usd | None = None

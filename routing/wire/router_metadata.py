@@ -102,7 +102,8 @@ def _summary(
         last, counted = attempts[-1], _counted(len(attempts), "attempt")
         return f"No answer after {counted}; {last.provider} was last, with status {last.status}."
     strategy = spec.route.strategy if spec.route else ""
-    why = _WHY.get(strategy, strategy)
+    first = selected.model_id == spec.entries[0].model_id
+    why = _WHY.get("direct" if strategy == "fallback" and first else strategy, strategy)
     provider = _provider(selected.endpoint_id, endpoints)
     number = _number(attempts, selected)
     return f"{provider} answered with {selected.model_id}, {why}, at attempt {number}."

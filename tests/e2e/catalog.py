@@ -37,10 +37,14 @@ IMPATIENT = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One provider: which fault its calls get, whose queue serves it, what it costs."""
+    """One provider: which fault its calls get, whose queue serves it, what it costs.
+
+    Without a name the pool is its own, as shipped ones are. Second tries are rationed by pool: what
+    one test uses up is then no other test's.
+    """
 
     fault: str = ""
-    pool: str = "alpha"
+    pool: str = ""
     timeouts: Mapping[str, int] | None = None
     cancellation: bool = True
     price: int = 1
@@ -48,10 +52,11 @@ class Row:
     parameters: tuple[str, ...] = ("temperature", "max_tokens", "tools", "tool_choice", "stop")
 
 
-#: A 429 parks its endpoint, so each test of one has an endpoint of its own.
+#: A 429 parks its endpoint, so each test of one has an endpoint of its own. Ten calls with five
+#: failures open a breaker, and a stream that breaks is both: no endpoint breaks four times.
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
-        "good": Row(pool="beta"),
+        "good": Row(),
         # The one that goes on, and bills to the end, when its caller leaves.
         "spare": Row(cancellation=False),
         "dear": Row(price=10),
@@ -64,7 +69,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "busy-hint-b": Row(fault="429_retry_after:7"),
         "once": Row(fault="500_once"),
         "down-a": Row(fault="503"),
-        "down-b": Row(fault="503", pool="beta"),
+        "down-b": Row(fault="503"),
         "dead": Row(fault="503"),
         "reset": Row(fault="reset"),
         "silent": Row(fault="silence", timeouts=IMPATIENT),
@@ -72,12 +77,14 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "endless": Row(fault="silence"),
         "slow": Row(fault="slow_first:1500"),
         "cut": Row(fault="cut_after:4"),
+        "cut-short": Row(fault="cut_after:4"),
+        "cut-silent": Row(fault="cut_after:4"),
         "torn": Row(fault="rst_after:4"),
         # For streams that are taken over; another pool's workers would serve it otherwise.
-        "carrying": Row(pool="beta", prefill=True),
+        "carrying": Row(prefill=True),
         # Their faults come and go by a test's own rules.
         "turnstile": Row(),
-        "turnstile-2": Row(pool="beta"),
+        "turnstile-2": Row(),
         "shut": Row(fault="429_retry_after:60"),
         "stalled": Row(fault="stall_after:4", timeouts=IMPATIENT),
         "malformed": Row(fault="malformed_after:4"),
@@ -139,7 +146,7 @@ def write_provider(
         "dialect": "openai",
         "base_url": f"{simulator_url}/p/{slug}{fault}/v1",
         "key_variable": KEY_VARIABLE,
-        "pool": row.pool,
+        "pool": row.pool or slug,
         "cancellation": row.cancellation,
         "data_policy": {"training": False, "retains_prompts": False},
         "supported_parameters": list(row.parameters),

@@ -20,7 +20,7 @@ OTHER_APIS = ("/responses", "/messages", "/completions")
 OTHER_PROVIDERS = ("anthropic", "google-ai-studio", "amazon-bedrock")
 CLOSES = {
     "openai", "azure", "anthropic", "cohere", "xai", "together", "fireworks", "deepinfra",
-    "deepseek", "openrouter",
+    "deepseek", "novita", "friendli", "chutes", "openrouter",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def known(system, model):
 
 def add(system, slug, model):
     write_models(system.catalog, "e2e-more", (model,))
-    row = Row(pool="beta")
+    row = Row()  # with a pool of its own, which somebody must begin to serve
     offers = [endpoint(model, "newer", row)]
     write_provider(system.catalog, slug, system.cluster.simulator_url, row, offers)
 

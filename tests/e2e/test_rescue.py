@@ -69,11 +69,11 @@ def test_a_stream_begins_anew_where_it_cannot_be_continued(system):
     marker = new_marker()
 
     stream = system.stream(
-        only=["cut", "good"], order=["cut", "good"], provider=RESCUE, marker=marker
+        only=["cut-short", "good"], order=["cut-short", "good"], provider=RESCUE, marker=marker
     )
 
     assert stream.done
-    assert system.providers_called(marker) == ["cut", "good"]
+    assert system.providers_called(marker) == ["cut-short", "good"]
     assert marks(stream)[0]["action"] == "restarted"
     assert "Hello from" in shown_after_mark(stream)
     assert_charged_once(system, stream, "Good")
@@ -82,14 +82,16 @@ def test_a_stream_begins_anew_where_it_cannot_be_continued(system):
 def test_without_the_wish_the_error_stays(system):
     marker = new_marker()
 
-    stream = system.stream(only=["cut", "good"], order=["cut", "good"], marker=marker)
+    stream = system.stream(only=["cut-short", "good"], order=["cut-short", "good"], marker=marker)
 
-    assert system.providers_called(marker) == ["cut"]
+    assert system.providers_called(marker) == ["cut-short"]
     assert stream.error["code"] == 502
 
 
 def test_when_nobody_can_take_over_nothing_is_charged(system):
-    stream = system.stream(only=["cut", "reset"], order=["cut", "reset"], provider=RESCUE)
+    stream = system.stream(
+        only=["cut-short", "reset"], order=["cut-short", "reset"], provider=RESCUE
+    )
 
     assert stream.error["code"] == 502
     assert stream.done
@@ -99,7 +101,11 @@ def test_when_nobody_can_take_over_nothing_is_charged(system):
 @pytest.mark.parametrize("path", ["/responses", "/messages"])
 def test_forms_without_a_mark_are_continued_in_silence(system, path):
     marker = new_marker()
-    fields = {"only": ["cut", "carrying"], "order": ["cut", "carrying"], "provider": RESCUE}
+    fields = {
+        "only": ["cut-silent", "carrying"],
+        "order": ["cut-silent", "carrying"],
+        "provider": RESCUE,
+    }
     said = f"Say something {marker}"
     body = {"input": said, "messages": None} if path == "/responses" else {}
     if path == "/responses":
@@ -108,7 +114,7 @@ def test_forms_without_a_mark_are_continued_in_silence(system, path):
     stream = system.stream(path, marker=marker, **fields, **body)
 
     assert stream.status == 200, stream.text
-    assert system.providers_called(marker) == ["cut", "carrying"]
+    assert system.providers_called(marker) == ["cut-silent", "carrying"]
     assert "rescue" not in stream.text.replace('"rescue":true', "")
     ending = "response.completed" if path == "/responses" else "message_stop"
     assert ending in stream.text

@@ -145,10 +145,11 @@ class Question:
 
 def body(api: str, question: Question) -> Fields:
     """The request's JSON."""
-    shared: Fields = {
-        "model": question.model,
-        "provider": {"only": [question.provider], "allow_fallbacks": False},
-    }
+    provider: Fields = {"only": [question.provider], "allow_fallbacks": False}
+    if question.cached:
+        # A provider's regions cache apart: without a draw it is the same one both times.
+        provider["sort"] = "price"
+    shared: Fields = {"model": question.model, "provider": provider}
     if question.stream:
         shared["stream"] = True
     return shared | _BODIES[api](question)

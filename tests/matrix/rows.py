@@ -332,6 +332,29 @@ ROWS = (
         completes=True,
     ),
     Row(
+        title="Alibaba",
+        slug="alibaba",
+        dialect="openai",
+        models={"chat": "qwen/qwen3.5-397b-a17b"},
+        cannot={
+            **_lacks("Qwen reads text, pictures and films.", "audio", "file"),
+            **_lacks("Qwen writes text only.", "draw", "speak"),
+            **_lacks("Its embeddings are not in the catalog.", "embeddings"),
+        },
+    ),
+    Row(
+        title="Moonshot AI",
+        slug="moonshotai",
+        dialect="openai",
+        models={"chat": "moonshotai/kimi-k2.6"},
+        cannot={
+            **_lacks("Kimi reads text and pictures.", "audio", "file", "video"),
+            **_lacks("Kimi writes text only.", "draw", "speak"),
+            **_lacks("Moonshot AI has no embeddings.", "embeddings"),
+        },
+        replays='"reasoning_content"',
+    ),
+    Row(
         title="Perplexity",
         slug="perplexity",
         dialect="openai",

@@ -44,7 +44,7 @@ if need > 0 then
   if budgets > 0 then redis.call('ZADD', KEYS[5], now + tonumber(ARGV[3]), ARGV[1]) end
 end
 redis.call('HSET', KEYS[1], 'st', 'queued', 'ep', 0, 'att', 0, 'sent', 0, 'cx', 0, 'rq', 0, 'rings', 1, 'hist', '', 'wk', '',
-  'stream', ARGV[13], 'fd', ARGV[6], 'pool', ARGV[12], 'spec', ARGV[7], 'at', string.format('%.0f', now),
+  'stream', ARGV[13], 'fd', ARGV[6], 'pool', ARGV[12], 'q', KEYS[6], 'spec', ARGV[7], 'at', string.format('%.0f', now),
   'dl', string.format('%.0f', now + tonumber(ARGV[11])))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('SET', KEYS[2], ARGV[8], 'PX', ARGV[5])

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import pytest
 
-from billing import accounts, invariants
+from billing import accounts, api_keys, invariants
 from billing.accounts import Account, Grant
+from billing.api_keys import KeyTerms
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
 from routing.errors import BadRequest, Conflict, NotFound
-from routing.wire.account import Budget
+from routing.wire.account import Budget, RoutingPolicy
 from tests.fixtures.charges import NOW_MS
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
@@ -88,3 +92,33 @@ def test_names_and_references_are_checked(ledger: Ledger, account: Account, name
         accounts.create_account(ledger, name, NOW_MS)
     with pytest.raises(BadRequest):
         accounts.grant(ledger, account.id, Grant(amount_nano=1, reference=name), NOW_MS)
+
+
+def test_a_policy_is_changed_piece_by_piece_and_its_keys_are_told(ledger: Ledger, account: Account):
+    _, key = api_keys.mint(ledger, account.id, KeyTerms(name="k"), NOW_MS)
+
+    def zdr(policy: RoutingPolicy) -> RoutingPolicy:
+        return replace(policy, zdr=True)
+
+    policy, told = accounts.change_policy(ledger, account.id, zdr)
+    assert (policy, told) == (RoutingPolicy(zdr=True), (key.key_hash,))
+    assert accounts.change_policy(ledger, account.id, zdr) == (policy, ())
+    found = api_keys.find(ledger, key.key_hash, NOW_MS)
+    assert found is not None
+    assert found.policy == policy
+    with pytest.raises(NotFound, match="user_nobody"):
+        accounts.change_policy(ledger, "user_nobody", zdr)
+
+
+def test_changes_of_a_policy_made_at_once_are_all_kept(ledger: Ledger, account: Account):
+    def ignoring(slug: str) -> None:
+        accounts.change_policy(
+            ledger, account.id, lambda policy: replace(policy, ignore=(*policy.ignore, slug))
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ignoring, "abcdefgh"))
+
+    found = accounts.get(ledger, account.id)
+    assert found is not None
+    assert sorted(found.policy.ignore) == list("abcdefgh")

@@ -11,7 +11,13 @@ from routing.errors import Unavailable
 from routing.figures import EndpointFigures, Seen, ToolTally, counters
 from routing.store import redis_keys as keys
 from routing.store.connect import connect
-from routing.store.figures import HOUR_LIFE_MS, MINUTE_LIFE_MS, Figures, FiguresReader
+from routing.store.figures import (
+    HOUR_LIFE_MS,
+    MARK_LIFE_MS,
+    MINUTE_LIFE_MS,
+    Figures,
+    FiguresReader,
+)
 from tests.fixtures.redis import FakeTime, Store
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
@@ -45,9 +51,9 @@ class Watched(Figures):
         self.asked += [("m", number) for number in numbers]
         return super().minutes(numbers)
 
-    def hours(self, numbers):
+    def totals(self, numbers):
         self.asked += [("h", number) for number in numbers]
-        return super().hours(numbers)
+        return super().totals(numbers)
 
 
 def test_counts_come_back_as_they_went_in(store: Store):
@@ -132,11 +138,38 @@ def test_redis_away():
 def test_names_of_keys_are_those_of_the_script(store: Store):
     figures = Figures(store.redis)
     before = figures.now_s()
-    figures.add(batch(STREAM))
+    figures.add(batch(STREAM), "b1")
     after = figures.now_s()
     minutes = {keys.figures_of_minute(s // 60).encode() for s in (before, after)}
     hours = {keys.figures_of_hour(s // 3_600).encode() for s in (before, after)}
-    found = set(store.redis.keys("*"))
-    assert len(found) == 2
+    values = {keys.values_of_hour(s // 3_600).encode() for s in (before, after)}
+    found = set(store.redis.keys("*")) - {keys.figures_batch("b1").encode()}
+    assert len(found) == 3
     assert found & minutes
     assert found & hours
+    assert found & values
+
+
+def test_a_batch_that_is_sent_again_is_counted_once(store: Store):
+    figures = Figures(store.redis)
+    for batch_id in ("b1", "b1", "b2", "b1"):
+        figures.add(batch(STREAM), batch_id)
+
+    assert FiguresReader(figures).read().figures(E).requests_1d == 2
+    assert MARK_LIFE_MS - 60_000 < store.redis.pttl(keys.figures_batch("b1")) <= MARK_LIFE_MS
+
+
+def test_histograms_of_hours_are_kept_for_the_ledger_only(store: Store):
+    figures = Figures(store.redis)
+    figures.add(batch(*[STREAM] * 6, Seen(endpoint_id="acme|L9:a/m", outcome="fault")))
+    hours = range(figures.now_s() // 3_600, figures.now_s() // 3_600 - 2, -1)
+
+    totals = figures.totals(hours)
+
+    (known,) = (period[E] for period in totals if E in period)
+    assert (known.attempts, known.latency.total, known.throughput.total) == (6, 0, 0)
+    (found,) = (period[E] for period in figures.hours(hours) if E in period)
+    assert (found.attempts, found.latency.total, found.throughput.total) == (6, 6, 6)
+    assert found.tools.calls == 12
+    (odd,) = (period["acme|L9:a/m"] for period in totals if "acme|L9:a/m" in period)
+    assert odd.plain["fault"] == 1

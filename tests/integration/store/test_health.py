@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from routing.store.health import (
     CUT_EVERY_MS,
     FORGET_MS,
     FULL_WAIT_MS,
+    LEASE_MS,
     LEAST_LIMIT,
     PROBE_LEASE_MS,
     USER_MS,
@@ -135,6 +138,37 @@ def test_many_callers_at_once_never_exceed_a_rate(store: Store):
     assert all(0 < verdict.wait_ms <= 500 for verdict in verdicts if verdict.state == "parked")
 
 
+def test_many_processes_never_have_more_calls_in_flight_than_the_catalog_allows(store: Store):
+    health, limits = Health(store.redis), Limits(concurrency=3)
+    running, most, lock = 0, 0, Lock()
+
+    def hammer(number: int) -> int:
+        nonlocal running, most
+        made, worker = 0, f"w{number}"  # each sees only its own calls
+        for step in range(40):
+            token = f"{number}.{step}"
+            if ask(health, token, worker=worker, limits=limits) != GO:
+                continue
+            with lock:
+                running, made = running + 1, made + 1
+                most = max(most, running)
+            time.sleep(0.001)
+            with lock:
+                running -= 1
+            health.give_back(ENDPOINT, [token])
+        return made
+
+    if store.real:
+        with ThreadPoolExecutor(8) as pool:
+            made = sum(pool.map(hammer, range(8)))
+    else:
+        made = sum(map(hammer, range(8)))
+
+    assert most <= 3
+    assert made >= 40
+    assert not store.redis.exists(keys.calls_at_once(ENDPOINT))
+
+
 def test_what_is_learnt_of_capacity_is_kept_no_longer_than_needed(store: Store):
     health = Health(store.redis)
     ask(health, limits=Limits(rpm=60, tpm=600), tokens=5)
@@ -179,7 +213,24 @@ def test_after_the_pause_one_caller_of_the_fleet_probes(health: Health, fake_tim
     verdicts = [ask(health, f"caller {n}") for n in range(5)]
 
     assert [verdict.state for verdict in verdicts] == ["probe", "open", "open", "open", "open"]
-    assert verdicts[1].wait_ms == PROBE_LEASE_MS
+    assert verdicts[1].wait_ms == breaker.PROBE_WAIT_MS
+
+
+def test_while_a_parked_endpoint_is_probed_it_still_counts_as_parked(
+    health: Health, fake_time: FakeTime
+):
+    health.outcome(ENDPOINT, "", "limited", pause_ms=400)
+    fake_time.advance(400)
+
+    assert ask(health, "a").state == "probe"
+    assert ask(health, "b") == Verdict("parked", breaker.PROBE_WAIT_MS)
+    fake_time.advance(PROBE_LEASE_MS - 300)
+    assert ask(health, "b") == Verdict("parked", 300)
+    fake_time.advance(300)
+    assert ask(health, "b").state == "probe"
+    assert ask(health, "c").state == "parked"
+    health.outcome(ENDPOINT, "b", "err")
+    assert ask(health, "c").state == "open"
 
 
 def test_a_probe_that_succeeds_closes(health: Health, fake_time: FakeTime):
@@ -408,35 +459,125 @@ def test_a_limit_is_never_below_a_few(health: Health, fake_time: FakeTime):
 
 
 def test_a_process_that_does_not_ask_is_no_user(health: Health, fake_time: FakeTime):
-    limits = Limits(concurrency=6)
     for worker in ("w1", "w2"):
         ask(health, worker=worker)
-    assert ask(health, worker="w1", in_flight=3, limits=limits) == FULL
+    assert health.learn(ENDPOINT, overloaded_at=5) == 9
+    assert ask(health, worker="w1", in_flight=5) == FULL
     fake_time.advance(USER_MS)
 
-    assert ask(health, worker="w1", in_flight=5, limits=limits) == GO
-    assert ask(health, worker="w1", in_flight=6, limits=limits) == FULL
+    assert ask(health, worker="w1", in_flight=8) == GO
+    assert ask(health, worker="w1", in_flight=9) == FULL
 
 
 def test_the_catalog_caps_what_was_learnt_and_the_other_way_round(health: Health):
-    health.learn(ENDPOINT, overloaded_at=10)
+    assert health.learn(ENDPOINT, overloaded_at=10) == 9
 
-    assert ask(health, in_flight=4, limits=Limits(concurrency=4)) == FULL
-    assert ask(health, in_flight=9, limits=Limits(concurrency=40)) == FULL
+    assert ask(health, "a", in_flight=8, limits=Limits(concurrency=1)) == GO
+    assert ask(health, "b", in_flight=0, limits=Limits(concurrency=1)) == FULL
+    assert ask(health, "b", in_flight=9, limits=Limits(concurrency=40)) == FULL
 
 
 def test_a_call_that_finds_no_room_takes_nothing_of_a_rate(health: Health):
     limits = Limits(rpm=2, concurrency=1)
+    ask(health, "a", limits=Limits(concurrency=1))
 
-    assert ask(health, in_flight=1, limits=limits) == FULL
-    assert ask(health, in_flight=0, limits=limits) == GO
+    assert ask(health, "b", limits=limits) == FULL
+    health.give_back(ENDPOINT, ["a"])
+    assert ask(health, "b", limits=limits) == GO
 
 
-def test_a_probe_is_not_kept_out_by_calls_that_hang(health: Health, fake_time: FakeTime):
+def test_a_call_refused_by_a_rate_takes_no_place(health: Health):
+    ask(health, "a", limits=Limits(rpm=2))
+    assert ask(health, "b", limits=Limits(rpm=2, concurrency=1)).state == "parked"
+
+    assert ask(health, "c", limits=Limits(concurrency=1)) == GO
+
+
+def test_a_call_that_asks_twice_has_one_place(health: Health):
+    limits = Limits(concurrency=2)
+
+    assert [ask(health, token, limits=limits) for token in "aabb"] == [GO] * 4
+    assert ask(health, "c", limits=limits) == FULL
+
+
+def test_the_place_of_a_crashed_process_is_free_again_after_its_lease(
+    health: Health, fake_time: FakeTime
+):
+    limits = Limits(concurrency=2)
+    for token in ("lost", "held"):
+        ask(health, token, limits=limits)
+    fake_time.advance(LEASE_MS - 1)
+    health.renew(ENDPOINT, ["held"])
+    assert ask(health, "a", limits=limits) == FULL
+    fake_time.advance(1)
+
+    assert ask(health, "a", limits=limits) == GO
+    assert ask(health, "b", limits=limits) == FULL
+
+
+def test_a_probe_is_not_kept_out_by_a_learnt_limit_but_by_the_catalogs(
+    health: Health, fake_time: FakeTime
+):
+    health.learn(ENDPOINT, overloaded_at=1)
+    ask(health, "hangs", limits=Limits(concurrency=1))
     trip(health)
     fake_time.advance(breaker.BASE_OPEN_MS)
 
-    assert ask(health, in_flight=3, limits=Limits(concurrency=3)).state == "probe"
+    assert ask(health, "a", in_flight=50, limits=Limits(concurrency=1)) == FULL
+    assert ask(health, "a", in_flight=50, limits=Limits(concurrency=2)).state == "probe"
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_a_forced_call_goes_to_an_endpoint_that_is_left_alone(
+    health: Health, fake_time: FakeTime, *, probed: bool
+):
+    trip(health)
+    if probed:
+        fake_time.advance(breaker.BASE_OPEN_MS)
+        assert ask(health, "probe").state == "probe"
+
+    assert ask(health, "a", forced=True, limits=Limits(concurrency=1)) == GO
+    assert ask(health, "b", forced=True, limits=Limits(concurrency=1)) == FULL
+    assert ask(health, "b").state == "open"
+
+
+def test_a_forced_call_keeps_to_what_an_endpoint_asked_for(health: Health):
+    health.outcome(ENDPOINT, "", "limited", pause_ms=5_000)
+
+    assert ask(health, "a", forced=True).state == "parked"
+
+
+# what is shown as down
+
+
+def test_only_an_endpoint_that_is_left_alone_now_is_down(health: Health, fake_time: FakeTime):
+    assert health.down([ENDPOINT]) == frozenset()
+    trip(health)
+    assert health.down([ENDPOINT, "other"]) == {ENDPOINT}
+    fake_time.advance(breaker.BASE_OPEN_MS)
+
+    assert health.down([ENDPOINT]) == frozenset()
+
+
+def test_an_endpoint_is_down_while_it_is_probed_after_an_outage(
+    health: Health, fake_time: FakeTime
+):
+    trip(health)
+    fake_time.advance(breaker.BASE_OPEN_MS)
+    ask(health, "a")
+    assert health.down([ENDPOINT]) == {ENDPOINT}
+    fake_time.advance(PROBE_LEASE_MS)
+
+    assert health.down([ENDPOINT]) == frozenset()
+
+
+def test_an_endpoint_that_asked_us_to_wait_is_never_down(health: Health, fake_time: FakeTime):
+    health.outcome(ENDPOINT, "", "limited", pause_ms=5_000)
+    assert health.down([ENDPOINT]) == frozenset()
+    fake_time.advance(5_000)
+    assert ask(health, "a").state == "probe"
+
+    assert health.down([ENDPOINT]) == frozenset()
 
 
 # the scripts against the rule written without Redis

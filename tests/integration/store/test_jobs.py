@@ -218,7 +218,7 @@ def test_a_job_handed_on_is_queued_for_the_next_pool_with_its_history(desk: Desk
     assert job is not None
     assert (job.state, job.attempt, job.pool) == ("queued", 1, "other")
     following = desk.claim(worker="w2")
-    assert (following.attempt, following.history) == (1, b"[1]")
+    assert (following.attempt, following.history, following.trail) == (1, b"[1]", b"{}")
     assert following.epoch == claim.epoch + 2
 
 
@@ -272,7 +272,33 @@ def test_a_crash_keeps_the_history_of_calls(desk: Desk):
 
     desk.requeue(claim, crashed=True, history=b"")
 
-    assert desk.claim(worker="w3").history == b"[1]"
+    kept = desk.claim(worker="w3")
+    assert (kept.history, kept.trail) == (b"[1]", b"{}")
+
+
+def test_a_front_door_that_beats_waits_for_its_jobs(desk: Desk):
+    assert not desk.jobs.waited_for("web1")
+
+    desk.store.redis.set(keys.front_door_heartbeat("web1"), "1")
+
+    assert desk.jobs.waited_for("web1")
+
+
+#: `claim.lua` of the release before, as far as it reads and writes the record.
+OLD_CLAIM = """
+local j = redis.call('HMGET', KEYS[1], 'st', 'fd', 'spec', 'att', 'dl', 'hist', 'at')
+redis.call('HINCRBY', KEYS[1], 'ep', 1)
+redis.call('HSET', KEYS[1], 'st', 'running', 'wk', ARGV[1])
+return {j[1], j[2], j[3], j[4], j[6]}
+"""
+
+
+def test_a_worker_of_the_release_before_takes_over_a_job_that_was_handed_on(desk: Desk):
+    desk.requeue(desk.claimed())
+
+    told = desk.store.redis.eval(OLD_CLAIM, 1, keys.job("gen-1"), "old")
+
+    assert told == [b"queued", b"web1", b"spec", b"1", b"[1]"]
 
 
 # ring
@@ -321,7 +347,14 @@ def test_a_claimed_and_requeued_job_rings_from_the_start(desk: Desk):
 
 def parked(desk: Desk, claim: Claim, wait_ms: int = 4_000) -> str:
     return desk.jobs.park(
-        claim.job_id, claim.epoch, attempt=2, pool="other", wait_ms=wait_ms, history=b"so far"
+        claim.job_id,
+        claim.epoch,
+        attempt=2,
+        pool="other",
+        queue="batch.other",
+        wait_ms=wait_ms,
+        history=b"so far",
+        trail=b"and the rest",
     )
 
 
@@ -339,6 +372,7 @@ def test_a_parked_job_has_no_doorbell_and_is_due_when_its_wait_is_over(desk: Des
     job = desk.jobs.look("gen-1")
     assert job is not None
     assert (job.state, job.attempt, job.pool) == ("queued", 2, "other")
+    assert (job.queue, job.history, job.trail) == ("batch.other", b"so far", b"and the rest")
     # What counts against workers that leave it unclaimed begins when it wakes.
     assert 3_000 < job.waiting_since_ms - desk.store.now_ms() <= 4_000
 
@@ -356,6 +390,22 @@ def test_a_parked_job_is_rung_for_and_goes_on_where_it_was(desk: Desk):
     assert due_ms is not None
     assert 0 < due_ms <= 1_000
     assert (claim.attempt, claim.history, claim.epoch) == (2, b"so far", 3)
+    assert claim.trail == b"and the rest"
+
+
+def test_a_job_knows_the_queue_it_is_rung_for_on(desk: Desk):
+    claim = desk.claimed(queue="batch.acme")
+    assert queue_of(desk) == "batch.acme"
+
+    desk.requeue(claim, queue="batch.other")
+
+    assert queue_of(desk) == "batch.other"
+
+
+def queue_of(desk: Desk) -> str:
+    job = desk.jobs.look("gen-1")
+    assert job is not None
+    return job.queue
 
 
 def test_whoever_parked_a_job_is_fenced(desk: Desk):

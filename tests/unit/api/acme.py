@@ -1,5 +1,6 @@
 """A small catalog behind the catalog's routes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ from flask import Flask, request
 from api.catalog import blueprint
 from api.model_query import Figures
 from routing.catalog.live import LiveCatalog
+from routing.catalog.shapes import Endpoint
 from routing.clock import Clock
 from routing.errors import RouterError, Unauthorized
 from routing.figures import EndpointFigures
-from routing.wire.account import KeyRecord
+from routing.wire.account import NO_POLICY, KeyRecord, RoutingPolicy
 
 JAN_2025_MS = 1_735_689_600_000
 DAY_MS = 86_400_000
@@ -104,10 +106,27 @@ class Health:
         return self.known.get(endpoint_id, EndpointFigures())
 
 
-def authenticate() -> KeyRecord:
-    if request.headers.get("Authorization") != f"Bearer {KEY}":
-        raise Unauthorized("No auth credentials found")
-    return KeyRecord(key_hash="h", account_id="a", kind="inference", label="l")
+def authenticator(policy: Callable[[], RoutingPolicy]) -> Callable[[], KeyRecord]:
+    """Knows one key, whose account has this policy at the moment."""
+
+    def authenticate() -> KeyRecord:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            raise Unauthorized("No auth credentials found")
+        return KeyRecord(key_hash="h", account_id="a", kind="inference", label="l", policy=policy())
+
+    return authenticate
+
+
+class Ceiling:
+    """An account that may use only some providers, and how often endpoints were asked about."""
+
+    def __init__(self, *only: str) -> None:
+        self.policy = RoutingPolicy(only=only)
+        self.asked = 0
+
+    def visible(self, policy: RoutingPolicy, endpoint: Endpoint) -> bool:
+        self.asked += 1
+        return not policy.only or endpoint.provider.slug in policy.only
 
 
 def with_key(key: str = KEY) -> dict[str, str]:
@@ -125,10 +144,15 @@ def write(directory: Path) -> None:
         (directory / folder / name).write_text(text)
 
 
-def app_of(live: LiveCatalog, clock: Clock, health: Figures, visible: Any = None) -> Flask:
+def app_of(
+    live: LiveCatalog, clock: Clock, health: Figures, ceiling: Ceiling | None = None
+) -> Flask:
     app = Flask("test")
-    more = () if visible is None else (visible,)
-    routes = blueprint(live, clock, health, authenticate, *more)
+    if ceiling is None:
+        routes = blueprint(live, clock, health, authenticator(lambda: NO_POLICY))
+    else:
+        authenticate = authenticator(lambda: ceiling.policy)
+        routes = blueprint(live, clock, health, authenticate, ceiling.visible)
     app.register_blueprint(routes, url_prefix="/api/v1", name="catalog_api_v1")
     app.register_blueprint(routes, url_prefix="/v1", name="catalog_v1")
 

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -11,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openrouter import components
 
+from api.model_list import VIEWS_MAX, Listings
 from api.model_query import PAGE_MAX, Scene, read
+from billing.accounts import change_policy
 from routing.catalog.live import LiveCatalog
-from routing.catalog.shapes import Endpoint
 from routing.clock import FixedClock
 from routing.errors import BadRequest
 from routing.figures import EndpointFigures, Percentiles, ToolTally
-from routing.wire.account import KeyRecord
-from tests.unit.api.acme import DAY_MS, JAN_2025_MS, Health, app_of, with_key, write
+from routing.wire.account import RoutingPolicy
+from tests.unit.api.acme import DAY_MS, JAN_2025_MS, Ceiling, Health, app_of, with_key, write
 
 MORE_MODELS = """\
 models:
@@ -193,11 +195,11 @@ def speed(p50: float) -> Percentiles:
         ("max_output_price=14.999999", [*GLIDERS, "acme/rocket"]),
         ("max_price=null&q=", NEWEST),
         ("arch=llama", ["acme/rocket"]),
-        ("arch=Qwen3", ["zeta/thinker"]),
+        ("arch=Qwen3", THINKERS),
         ("model_authors=zeta,nobody", [name for name in NEWEST if name.startswith("zeta/")]),
         ("providers=far%20away", THINKERS),
         ("providers=lab,far", [*THINKERS, "acme/rocket"]),
-        ("distillable=true", ["zeta/thinker"]),
+        ("distillable=true", THINKERS),
         ("distillable=false&model_authors=acme", [*GLIDERS, "acme/rocket"]),
         ("zdr=true", ["acme/rocket"]),
         ("zdr=true&providers=workshop", []),
@@ -500,10 +502,7 @@ def test_a_users_models_are_all_without_a_policy(client: FlaskClient):
 
 
 def test_a_users_models_are_those_some_visible_endpoint_serves(live: LiveCatalog, health: Health):
-    def visible(key: KeyRecord, endpoint: Endpoint) -> bool:
-        return key.account_id == "a" and endpoint.provider.slug in {"lab", "far"}
-
-    client = app_of(live, FixedClock(NOW_MS), health, visible).test_client()
+    client = app_of(live, FixedClock(NOW_MS), health, Ceiling("lab", "far")).test_client()
     response = client.get("/v1/models/user?offset=0&limit=2", headers=with_key())
     assert ids(response) == THINKERS[:2]
     assert response.json["total_count"] == 5
@@ -515,6 +514,136 @@ def test_a_users_models_are_those_some_visible_endpoint_serves(live: LiveCatalog
     assert "zeta/free" not in {model["id"] for model in rest}
     assert "zeta/auto" in {model["id"] for model in rest}
     assert ids(client.get("/v1/models")) == NEWEST
+
+
+def test_a_users_models_are_looked_for_once_per_policy_and_listing(tmp_path: Path, health: Health):
+    write(tmp_path)
+    live, clock = LiveCatalog([tmp_path], {}, ""), FixedClock(JAN_2025_MS)
+    ceiling = Ceiling("lab")
+    client = app_of(live, clock, health, ceiling).test_client()
+
+    def asked() -> int:
+        """How many endpoints had to be looked at for an answer."""
+        ceiling.asked = 0
+        assert client.get("/v1/models/user", headers=with_key()).status_code == 200
+        return ceiling.asked
+
+    assert asked() > 0
+    assert asked() == 0
+    ceiling.policy = RoutingPolicy(only=("workshop",))
+    assert asked() > 0
+    ceiling.policy = RoutingPolicy(only=("lab",))
+    assert asked() == 0
+    (model,) = client.get("/v1/models/user", headers=with_key()).json["data"]
+    assert model["pricing"]["prompt"] == "0.000001"
+    clock.advance(2 * DAY_MS)  # Lab's second price
+    assert asked() > 0
+    (model,) = client.get("/v1/models/user", headers=with_key()).json["data"]
+    assert model["pricing"]["prompt"] == "0.000003"
+    words = tmp_path / "models" / "acme.yml"
+    words.write_text(words.read_text().replace("Goes up.", "Goes down."))
+    live.reload()
+    assert asked() > 0
+    (model,) = client.get("/v1/models/user", headers=with_key()).json["data"]
+    assert model["description"] == "Goes down."
+
+
+def test_the_lists_of_few_policies_are_kept(live: LiveCatalog):
+    ceiling = Ceiling()
+    listings = Listings(live, FixedClock(NOW_MS), ceiling.visible)
+    policies = [RoutingPolicy(only=("lab", str(number))) for number in range(VIEWS_MAX + 1)]
+    for policy in policies:
+        listings.visible(policy)
+    ceiling.asked = 0
+    listings.visible(policies[-1])
+    listings.visible(policies[1])
+    assert ceiling.asked == 0
+    listings.visible(policies[0])
+    assert ceiling.asked > 0
+
+
+@pytest.mark.parametrize(
+    ("only", "query", "names"),
+    [
+        (("lab",), "acme/rocket", ["max_tokens", "tool_choice", "tools"]),
+        (("workshop", "far"), "acme/rocket", ["max_tokens", "seed"]),
+        (("workshop", "far"), "acme/rocket?provider=workshop", ["max_tokens", "seed"]),
+        (("far",), "zeta/auto", ["max_tokens", "reasoning", "tools"]),
+        (("lab",), "zeta/auto", ["max_tokens", "tool_choice", "tools"]),
+    ],
+)
+def test_parameters_are_those_the_account_may_use(
+    live: LiveCatalog, health: Health, only: tuple[str, ...], query: str, names: list[str]
+):
+    client = app_of(live, FixedClock(NOW_MS), health, Ceiling(*only)).test_client()
+    response = client.get(f"/v1/parameters/{query}", headers=with_key())
+    assert response.json["data"]["supported_parameters"] == names
+
+
+@pytest.mark.parametrize(
+    ("only", "query", "message"),
+    [
+        (
+            "far",
+            "acme/rocket",
+            "This account's settings allow no provider of acme/rocket.",
+        ),
+        (
+            "lab",
+            "zeta/free",
+            "This account's settings allow no provider of zeta/free.",
+        ),
+        (
+            "lab",
+            "acme/rocket?provider=Workshop",
+            "This account's settings do not allow Workshop for acme/rocket. It may use: Lab.",
+        ),
+        (
+            "far",
+            "acme/rocket?provider=Workshop",
+            "This account's settings allow no provider of acme/rocket.",
+        ),
+        (
+            "lab",
+            "acme/rocket?provider=far",
+            "far does not serve acme/rocket. This account may use: Lab.",
+        ),
+    ],
+)
+def test_where_an_account_may_use_nothing_parameters_say_so(
+    live: LiveCatalog, health: Health, only: str, query: str, message: str
+):
+    client = app_of(live, FixedClock(NOW_MS), health, Ceiling(only)).test_client()
+    response = client.get(f"/v1/parameters/{query}", headers=with_key())
+    assert response.status_code == 404
+    assert response.json["error"]["message"] == message
+
+
+def test_an_accounts_own_settings_decide_what_its_lists_show(site: Any):
+    """The same ones that decide where its requests go."""
+
+    def asked(path: str) -> Response:
+        return site.client.get(f"/api/v1{path}", headers=site.headers)
+
+    wanted = RoutingPolicy(zdr=True, ignore=("far",))
+    change_policy(site.ledger, site.customer.account_id, lambda _: wanted)
+    assert ids(asked("/models/user")) == ["acme/rocket", "zeta/auto"]
+    told = asked("/parameters/acme/rocket").json["data"]
+    assert told["supported_parameters"] == ["max_tokens", "tool_choice", "tools"]
+    for path in ("acme/rocket?provider=workshop", "acme/glider", "zeta/thinker", "zeta/free"):
+        refused = asked(f"/parameters/{path}")
+        assert refused.status_code == 404
+        assert "This account's settings" in refused.json["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["zeta/auto", "zeta/free"])
+def test_a_router_has_no_provider_to_ask_for(client: FlaskClient, name: str):
+    response = client.get(f"/v1/parameters/{name}?provider=Lab", headers=with_key())
+    assert response.status_code == 404
+    assert response.json["error"]["message"] == (
+        f"{name} chooses among other models and has no providers of its own. "
+        "Leave 'provider' out, or ask about one of those models."
+    )
 
 
 def test_endpoints_that_keep_nothing(client: FlaskClient):

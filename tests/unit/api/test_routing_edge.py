@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from billing.accounts import set_policy
+from billing.accounts import change_policy
 from routing.plan import facts
 from routing.sticky import sticky_name
 from routing.store import redis_keys as keys
@@ -40,7 +40,7 @@ def admitted(site: Any, body: dict[str, Any], **options: Any) -> JobSpec:
 
 
 def allow(site: Any, **policy: Any) -> None:
-    set_policy(site.ledger, site.customer.account_id, RoutingPolicy(**policy))
+    change_policy(site.ledger, site.customer.account_id, lambda _: RoutingPolicy(**policy))
 
 
 def slugs(spec: JobSpec) -> set[str]:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.view import HealthView
+from routing.breaker import BASE_OPEN_MS
 from routing.catalog.live import LiveCatalog
 from routing.clock import FixedClock
-from routing.figures import DOWN, NORMAL, EndpointFigures, Seen, ToolTally
-from routing.store.figures import Figures
+from routing.figures import (
+    DOWN,
+    NORMAL,
+    WORKED_OUT_MAX,
+    Counts,
+    EndpointFigures,
+    History,
+    Seen,
+    ToolTally,
+)
+from routing.store.figures import FIELDS_MAX, Figures
 from routing.store.health import Health
 from tests.fixtures.redis import FakeTime
 from workers.figures import Recorder
@@ -87,8 +98,82 @@ def test_an_endpoint_whose_breaker_is_open_is_down(view: HealthView, fake_redis:
     assert view.figures(FAST).status == DOWN
 
 
+def test_an_outage_that_nobody_looked_into_again_is_shown_no_longer_than_its_pause(
+    view: HealthView, fake_redis: Any, fake_time: FakeTime
+):
+    record(fake_redis, *[stream(FAST, 100)] * 5)
+    for _ in range(10):
+        Health(fake_redis).outcome(FAST, "", "err")
+    fake_time.advance(BASE_OPEN_MS)
+
+    view.refresh_figures()
+
+    assert Health(fake_redis).breakers([FAST]) == {FAST: "open"}
+    assert view.figures(FAST).status == NORMAL
+
+
+def test_no_figures_are_worked_out_while_somebody_waits_for_them(
+    view: HealthView, fake_redis: Any, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
+):
+    record(fake_redis, *[stream(SLOW, 100)] * 20)
+    fake_time.advance(40 * 60_000)
+    record(fake_redis, *[stream(FAST, 100)] * 20)
+    view.refresh_figures()
+    monkeypatch.setattr(History, "_worked_out", None)
+
+    found = view.all_figures()
+
+    assert {name: one.requests_1d for name, one in found.items()} == {FAST: 20, SLOW: 20}
+
+
+@pytest.mark.parametrize(
+    ("work", "at_once"),
+    [
+        ((History, "_worked_out"), WORKED_OUT_MAX),
+        ((Counts, "add"), 500),
+        ((Counts, "count"), FIELDS_MAX),
+    ],
+)
+def test_others_get_their_turn_while_many_figures_are_read(
+    view: HealthView,
+    fake_redis: Any,
+    fake_time: FakeTime,
+    monkeypatch: pytest.MonkeyPatch,
+    work: tuple[Any, str],
+    at_once: int,
+):
+    # Given: more of each kind of work than is done at once.
+    for _ in range(3):
+        record(fake_redis, *[stream(f"acme:a/m{number}", 100) for number in range(200)])
+        fake_time.advance(60_000)
+    done, most = [0], [0]
+    real = getattr(*work)
+
+    def counted(*args: Any, **more: Any) -> Any:
+        done[0] += 1
+        most[0] = max(most[0], done[0])
+        return real(*args, **more)
+
+    def other() -> None:
+        while True:
+            done[0] = 0
+            seen.add(len(view.all_figures()))
+            gevent.sleep(0)
+
+    monkeypatch.setattr(*work, counted)
+    seen: set[int] = set()
+    greenlet = gevent.spawn(other)
+    view.refresh_figures()
+    gevent.sleep(0)
+    greenlet.kill()
+
+    assert 0 < most[0] <= at_once
+    assert seen <= {0, 200}  # nobody saw half of them
+
+
 def test_prometheus_is_told_of_endpoints_with_figures_only(site):
     record(site.redis, *[stream(FAST, 100)] * 12, *[stream(SLOW, 1_000)] * 4)
+    site.parts.view.refresh_figures()
 
     text = site.client.get("/metrics").text
 

@@ -6,7 +6,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from routing import breaker
-from routing.breaker import BreakerState, Observation, Seen, Step, Window, admit, observe
+from routing.breaker import (
+    PROBE_WAIT_MS,
+    BreakerState,
+    Observation,
+    Seen,
+    Step,
+    Window,
+    admit,
+    observe,
+)
 
 NOW = 1_000_000_000
 LEASE_MS = 20_000
@@ -78,8 +87,20 @@ def test_after_the_pause_exactly_one_caller_probes():
     second = admit(first.state, "b", LEASE_MS, NOW)
     late = admit(first.state, "b", LEASE_MS, NOW + LEASE_MS)
 
-    assert (first.verdict, second.verdict, second.wait_ms) == ("probe", "open", LEASE_MS)
+    assert (first.verdict, second.verdict, second.wait_ms) == ("probe", "open", PROBE_WAIT_MS)
     assert (late.verdict, late.state.probe) == ("probe", "b")
+
+
+def test_while_a_parked_endpoint_is_probed_it_still_counts_as_parked():
+    parked = BreakerState(status="parked", until_ms=NOW)
+    probing = admit(parked, "a", LEASE_MS, NOW).state
+    again = admit(probing, "b", LEASE_MS, NOW + LEASE_MS).state
+
+    told = [admit(state, "c", LEASE_MS, state.until_ms - 300) for state in (probing, again)]
+
+    assert [(one.verdict, one.wait_ms) for one in told] == [("parked", 300)] * 2
+    failed = observe(again, Window(), report("err", "b"), NOW).state
+    assert admit(failed, "c", LEASE_MS, NOW).verdict == "open"
 
 
 def test_a_probe_that_succeeds_closes():

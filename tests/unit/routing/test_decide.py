@@ -329,6 +329,46 @@ def test_room_is_looked_for_where_there_was_some():
     assert decision == Fallback(0)
 
 
+def test_room_is_not_looked_for_where_the_endpoint_closed_since():
+    now, decision = passed_over(state("m"), ("full", 250))
+    assert isinstance(decision, Retry)
+
+    _, decision = passed_over(now, ("parked", 15_000))
+
+    assert isinstance(decision, GiveUp)
+    assert decision.failure.status == 429
+
+
+def test_room_is_looked_for_with_a_pause_even_before_others_that_are_closed():
+    now, decision = passed_over(state("mm"), ("full", 250), ("parked", 9_000))
+    assert decision == Fallback(0)
+
+    now, decision = passed_over(now, ("full", 250))
+
+    assert decision == Retry(250)
+
+
+@given(
+    plan=st.sampled_from(["m", "mm", "mn", "mnm"]),
+    verdicts=st.lists(
+        st.sampled_from(["full", "parked", "open", "unfit"]), min_size=1, max_size=60
+    ),
+)
+@example(plan="m", verdicts=["full", "parked"])
+@example(plan="mn", verdicts=["full"])
+def test_looks_for_room_are_bounded_whatever_is_found(plan: str, verdicts: list[Busy]):
+    now, looks = state(plan, remaining_ms=10**9), 0
+    decision: Decision = Fallback(0)
+    while not isinstance(decision, GiveUp):
+        now, decision = passed_over(now, (verdicts[looks % len(verdicts)], 250))
+        looks += 1
+        assert looks <= ROOM_LOOKS_MAX + len(plan)
+        if isinstance(decision, Retry):
+            assert now.skipped[-1].why == "full"
+
+    assert now.calls == 1
+
+
 def test_when_all_are_out_of_order_the_one_that_is_so_for_the_shortest_time_is_called():
     now, decision = passed_over(state("mmm"), ("open", 9_000), ("open", 2_000), ("open", 5_000))
 
@@ -416,8 +456,8 @@ def failing(models: str, failure: Failure, count: int, **changes: Any) -> list[i
 @pytest.mark.parametrize(
     ("models", "expected"),
     [
-        ("aaaab", [0, 1, 4]),
-        ("aaaabc", [0, 4, 5]),
+        ("aaaab", [0, 1, 2, 4]),
+        ("aaaabc", [0, 1, 2, 4, 5]),
         ("aab", [0, 1, 2]),
         ("aba", [0, 1, 2]),
         ("aaaa", [0, 1, 2]),
@@ -529,7 +569,7 @@ def test_whatever_happens_a_request_comes_to_an_end(
                 assert not rescuing
                 assert seen.index not in now.ruled_out
 
-    assert calls <= (MAX_CALLS if waits else 3)
+    assert calls <= (MAX_CALLS if waits else now.tries_max)
     assert forced <= 1
     assert steps <= MAX_CALLS + 7 * (1 + 100_000 // WAIT_MIN_MS)
     assert decision.in_band is rescuing

@@ -132,7 +132,6 @@ def test_a_stream_counts_latency_and_throughput():
 @pytest.mark.parametrize(
     "seen",
     [
-        Seen(endpoint_id=E, outcome="ok", completion_tokens=100, elapsed_ms=2_000),
         Seen(endpoint_id=E, outcome="ok", first_byte_ms=1, completion_tokens=4, elapsed_ms=9),
         Seen(endpoint_id=E, outcome="ok", first_byte_ms=1, completion_tokens=9, elapsed_ms=0),
         Seen(endpoint_id=E, outcome="fault", first_byte_ms=1, completion_tokens=9, elapsed_ms=9),
@@ -208,3 +207,9 @@ def test_counters_of_another_release_do_no_harm():
         found.count(what, 1)
     assert found.attempts == 0
     assert found.latency.total == 0
+
+
+def test_a_plain_answer_has_a_throughput_and_no_latency():
+    counts = counted(Seen(endpoint_id=E, outcome="ok", completion_tokens=100, elapsed_ms=2_000))
+
+    assert (counts.throughput.total, counts.latency.total) == (1, 0)

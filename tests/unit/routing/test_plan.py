@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.catalog.shapes import DataPolicy, Price
+from routing.catalog.shapes import DataPolicy, PoolEntry, Price
 from routing.errors import BadRequest, CallerError, NotFound
 from routing.figures import Percentiles
 from routing.plan import MAX_PLAN_ENTRIES, Health, facts, plan, worst_case
@@ -451,7 +451,9 @@ def test_properties(endpoint: Make, catalog: Make, prices: list[int], seed: int,
         e.id
         for e in known.endpoints.values()
         if all(
-            rule.keeps(Candidate(endpoint=e, model=model, price=e.prices[0]), request)
+            rule.keeps(
+                Candidate(endpoint=e, model=model, price=e.prices[0], rates=e.prices[0]), request
+            )
             for rule in FILTERS
             if rule.applies(request)
         )
@@ -487,3 +489,103 @@ def test_facts_hold_no_prompt():
     chat = {"model": "a/m", "messages": [{"role": "user", "content": "secret"}]}
 
     assert "secret" not in repr(facts(checked(orjson.loads(orjson.dumps(chat))), ""))
+
+
+# --- prices of long prompts, one endpoint only, routers --------------------------------------
+
+LONG = Price(
+    prompt_pico=1_000_000,
+    completion_pico=1_000_000,
+    long_over=1_000,
+    long_prompt_pico=9_000_000,
+    long_completion_pico=9_000_000,
+)
+LONG_WORDS = [{"role": "user", "content": "word " * 2_000}]
+
+
+def test_a_cap_on_the_price_looks_at_the_rates_of_this_prompt(endpoint: Make, catalog: Make):
+    known = catalog(endpoint("dear", prices=(LONG,)), endpoint("flat", 2))
+    cap = {"max_price": {"prompt": 5}}
+
+    assert set(tags(planned(known, provider=cap))) == {"dear", "flat"}
+    assert tags(planned(known, provider=cap, messages=LONG_WORDS)) == ["flat"]
+
+
+def test_a_long_prompt_is_ranked_by_its_own_rates(endpoint: Make, catalog: Make):
+    known = catalog(endpoint("dear", prices=(LONG,)), endpoint("flat", 2))
+    by_price = {"sort": "price"}
+
+    assert tags(planned(known, provider=by_price)) == ["dear", "flat"]
+    entries = planned(known, provider=by_price, messages=LONG_WORDS)
+    assert tags(entries) == ["flat", "dear"]
+    assert entries[1].price == LONG, "the job keeps every rate"
+
+
+def test_who_allows_no_fallbacks_gets_the_cheapest_stable_one(endpoint: Make, catalog: Make):
+    known = catalog(endpoint("a", 1), endpoint("b", 2), endpoint("c", 3))
+    health = Health(unstable=frozenset({"a:a/m"}))
+
+    for seed in range(30):
+        entries = planned(known, health=health, seed=seed, provider={"allow_fallbacks": False})
+        assert tags(entries) == ["b"]
+
+
+def test_models_named_as_fallbacks_stay_without_backup_providers(endpoint: Make, catalog: Make):
+    known = catalog(
+        endpoint("a", 1), endpoint("b", 2), endpoint("a", 3, "a/n"), endpoint("c", 2, "a/n")
+    )
+
+    entries = planned(known, models=["a/n"], provider={"allow_fallbacks": False})
+
+    assert [e.endpoint_id for e in entries] == ["a:a/m", "c:a/n"]
+
+
+def test_a_free_router_without_free_models_is_not_found(endpoint: Make, catalog: Make):
+    known = catalog(endpoint("p"), a__any={"router": "free"})
+
+    error = refusal(known, model="a/any")
+
+    assert isinstance(error, NotFound)
+    assert error.message == "No endpoints found for any free model."
+
+
+def routed(endpoint: Make, catalog: Make) -> Any:
+    pool = tuple(
+        PoolEntry(model_id=f"a/{name}", strength=strength)
+        for name, strength in (("big", "strong"), ("mid", "standard"), ("lite", "light"))
+    )
+    cheap_once = Price(prompt_pico=1, completion_pico=1)
+    now = Price(from_ms=1_000, prompt_pico=5_000_000, completion_pico=5_000_000)
+    return catalog(
+        endpoint("p", 9, "a/big"),
+        endpoint("p", 3, "a/mid"),
+        endpoint("p", model="a/lite", prices=(cheap_once, now)),
+        a__any={"router": "auto", "pool": pool},
+    )
+
+
+def chosen(known: Any, text: str, **fields: Any) -> list[str]:
+    body = {"model": "a/any", "messages": [{"role": "user", "content": text}]} | fields
+    request = facts(checked(body), "", routers=frozenset({"a/any"}))
+    return [e.model_id for e in plan(request, known, Health(), rng(1), 2_000).entries]
+
+
+def test_an_automatic_choice_depends_on_the_prompt(endpoint: Make, catalog: Make):
+    known = routed(endpoint, catalog)
+
+    assert chosen(known, "Hi")[0] == "a/lite"
+    assert chosen(known, "Prove the theorem step by step")[0] == "a/big"
+
+
+def test_an_automatic_choice_falls_on_who_can_serve_at_todays_prices(endpoint: Make, catalog: Make):
+    known = routed(endpoint, catalog)
+
+    assert chosen(known, "Hi", provider={"max_price": {"prompt": 4}}) == ["a/mid"]
+
+
+def test_an_automatic_choice_with_nobody_left_says_so(endpoint: Make, catalog: Make):
+    with pytest.raises(NotFound, match="No models match your request and model restrictions") as e:
+        chosen(routed(endpoint, catalog), "Hi", provider={"only": ["x"]})
+
+    assert e.value.metadata is not None
+    assert e.value.metadata["failed_routing_step"] == "Filter by Allowed Providers"

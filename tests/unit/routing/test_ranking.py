@@ -84,6 +84,15 @@ FAST = Health(
 )
 
 
+def test_preferred_figures_do_not_bring_a_shaky_endpoint_forward(endpoint: Make, catalog: Make):
+    known = catalog(endpoint("b", 2), endpoint("a", 1))
+    health = Health(unstable=frozenset({"a:a/m"}), throughput={"a:a/m": even(90.0)})
+
+    found = planned(known, health=health, provider={"preferred_min_throughput": 50})
+
+    assert tags(found) == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

@@ -189,8 +189,9 @@ def check_members(world: World, ids: list[str]) -> None:
     assert set(ids) <= set(fit)
     if world.wanted.get("allow_fallbacks", True) or world.wanted.get("order"):
         assert len(ids) == min(len(fit), MAX_PLAN_ENTRIES)
-    else:
-        assert len(ids) == 1
+    else:  # one endpoint of each model that has any
+        models = [i.split(":")[1] for i in ids]
+        assert sorted(models) == sorted({i.split(":")[1] for i in fit})
 
 
 def check_order(world: World, ids: list[str]) -> None:
@@ -201,10 +202,12 @@ def check_order(world: World, ids: list[str]) -> None:
     suffix = world.fields["model"].partition(":")[2]
     if world.wanted.get("order") or together or len(fitting(world)) > MAX_PLAN_ENTRIES:
         return
-    apart = [not meets(i, world) for i in ids]
+    wants_figures = bool(world.wanted.get("preferred_min_throughput"))
+    balanced = wants_figures and not (by or suffix or world.policy.sort)
+    apart = [(balanced and i in world.health.unstable, not meets(i, world)) for i in ids]
     assert apart == sorted(apart), "those that meet the preferred figures come first"
-    for good in (True, False):
-        part = [i for i in ids if meets(i, world) is good]
+    for kind in sorted(set(apart)):
+        part = [i for i, own in zip(ids, apart, strict=True) if own == kind]
         names = [i.split(":")[1] for i in part]
         assert [n for k, n in enumerate(names) if k == 0 or names[k - 1] != n] == list(
             dict.fromkeys(names)

@@ -65,6 +65,10 @@ def test_only_later_turns_are_worth_a_look():
     assert not worth_recalling(first)
     assert worth_recalling(checked({"messages": TALK}))
     assert worth_recalling(checked({"messages": [FIRST], "session_id": "s"}))
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert worth_recalling(checked({"messages": [FIRST], **mark}))
+    marked = {"role": "user", "content": [{"type": "text", "text": "long", **mark}]}
+    assert worth_recalling(checked({"messages": [marked]}))
 
 
 def test_a_cache_that_saves_nothing_is_no_reason_to_come_back():

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from routing.catalog.shapes import Price
 from routing.clock import FixedClock
 from routing.errors import UpstreamDown, UpstreamError, UpstreamTimeout
+from routing.figures import OUTCOMES
 from routing.metrics import WorkerMetrics
 from routing.settings import Settings
 from routing.store import redis_keys as keys
@@ -57,6 +58,9 @@ PLAIN = orjson.dumps(
         "usage": {"prompt_tokens": 9, "completion_tokens": 3},
     }
 )
+
+
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
 class FakeExchange:
@@ -536,6 +540,26 @@ def test_a_hard_stop_is_an_error_in_band_or_a_status(bench: Bench, sent: bool):
     assert bench.charge.insured
 
 
+@pytest.mark.parametrize("order", ["cancel", "lost"])
+def test_nobody_is_called_again_for_a_client_that_left_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, order: Any
+):
+    """Where the bill of a call runs on, closing it would not help."""
+    monkeypatch.setattr(
+        "workers.attempt.gevent.sleep", lambda _: bench.runtime.held.tell(JOB, order)
+    )
+    bench.fails(500)
+
+    frames = bench.run("stubborn")
+
+    assert bench.calls == ["stubborn"]
+    if order == "cancel":
+        assert (bench.charge.outcome, bench.charge.usage.prompt_tokens) == ("cancelled", 0)
+    else:
+        assert frames == []
+        assert bench.desk.charges() == []
+
+
 def test_a_job_that_was_taken_away_is_left_to_its_new_owner(bench: Bench):
     def take() -> None:
         job = bench.desk.jobs.look(JOB)
@@ -638,6 +662,129 @@ def test_a_refusal_nobody_else_can_help_with_is_passed_on(bench: Bench, slugs: t
     assert bench.calls == ["a"]
     assert b'"finish_reason":"content_filter"' in text(frames)
     assert (bench.charge.outcome, bench.charge.finish_reason) == ("done", "content_filter")
+
+
+REFUSAL = (
+    chunk(delta={"refusal": "I cannot "}),
+    chunk(delta={"refusal": "help."}),
+    chunk(delta={}, finish_reason="stop"),
+    USAGE,
+    DONE,
+)
+
+
+def refused_answer(*, stream: bool) -> tuple[bytes, ...]:
+    if stream:
+        return REFUSAL
+    message = {"content": None, "refusal": "I cannot help."}
+    return (
+        orjson.dumps(
+            {
+                "id": "up-2",
+                "choices": [{"message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 3},
+            }
+        ),
+    )
+
+
+def says_refused(bench: Bench, *, stream: bool) -> None:
+    bench.says(*refused_answer(stream=stream), headers=SSE if stream else JSON)
+
+
+def refusal_of(frames: list[Frame], *, stream: bool) -> tuple[str, str]:
+    """What the client reads: the refusal and the reason."""
+    if not stream:
+        (choice,) = orjson.loads(frames[-1].payload)["choices"]
+        return choice["message"]["refusal"], choice["finish_reason"]
+    told = [one["choices"][0] for one in chunks(frames) if one["choices"]]
+    words = "".join(one["delta"].get("refusal") or "" for one in told)
+    return words, next(one["finish_reason"] for one in told if one["finish_reason"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_is_nothing_but_a_refusal_moves_on(bench: Bench, *, stream: bool):
+    says_refused(bench, stream=stream)
+    bench.says(*((HELLO, STOP, DONE) if stream else (PLAIN,)), headers=SSE if stream else JSON)
+
+    frames = bench.run("a", "b", stream=stream)
+
+    assert bench.calls == ["a", "b"]
+    assert b"cannot" not in text(frames)
+    assert [one.status for one in bench.charge.attempts] == [403, 200]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("after", ["parked", "fails", "another pool"])
+def test_a_refusal_that_nobody_else_answers_is_given_as_it_was(
+    bench: Bench, after: str, *, stream: bool
+):
+    says_refused(bench, stream=stream)
+    other = "far" if after == "another pool" else "b"
+    if after == "parked":
+        park(bench, "b", 30_000)
+    else:
+        bench.fails(429)
+
+    frames = bench.run("a", other, stream=stream)
+    if after == "another pool":
+        frames = bench.ring()
+
+    assert bench.calls == (["a"] if after == "parked" else ["a", other])
+    assert frames[-1].status == 200
+    assert refusal_of(frames, stream=stream) == ("I cannot help.", "content_filter")
+    charge = bench.charge
+    assert (charge.outcome, charge.provider, charge.insured) == ("done", "A", False)
+    assert (charge.usage.prompt_tokens, charge.usage.completion_tokens) == (9, 3)
+    assert [one.status for one in charge.attempts] == [403, 429][: len(bench.calls)]
+    assert charge.upstream_id == (None if stream else "up-2")
+
+
+def test_a_filtered_end_that_nobody_else_betters_keeps_its_usage(bench: Bench):
+    bench.says(FILTERED, USAGE, DONE)
+    bench.fails(400)
+
+    frames = bench.run("a", "b")
+
+    assert frames[-1].kind is Kind.END
+    assert chunks(frames)[-1]["usage"]["prompt_tokens"] == 9
+    assert bench.charge.finish_reason == "content_filter"
+
+
+def test_a_refused_choice_beside_one_that_speaks_is_passed_on(bench: Bench):
+    first = orjson.loads(REFUSAL[0][6:])["choices"][0]
+    second = {"index": 1, "delta": {"content": "Hello"}}
+    ends = [{"index": n, "delta": {}, "finish_reason": "stop"} for n in (0, 1)]
+    for one in (first, second, *ends):
+        one.setdefault("delta", {})
+    bench.says(*(b"data: " + orjson.dumps({"choices": [one]}) + b"\n\n" for one in (
+        first, second, *ends)), DONE)  # fmt: skip
+
+    frames = bench.run("a", "b")
+
+    assert bench.calls == ["a"]
+    assert b"I cannot" in text(frames)
+    assert b"Hello" in text(frames)
+
+
+def test_a_refusal_that_breaks_off_is_a_failure_like_any_other(bench: Bench):
+    bench.says(REFUSAL[0], UpstreamDown("cut"))
+    bench.says(HELLO, STOP, DONE)
+
+    bench.run("a", "b")
+
+    assert [one.status for one in bench.charge.attempts] == [502, 200]
+
+
+def test_a_probe_that_refuses_found_its_endpoint_well(bench: Bench, fake_time: FakeTime):
+    trip(bench, "a")
+    fake_time.advance(15_000)
+    bench.says(FILTERED, USAGE, DONE)
+    bench.says(HELLO, STOP, DONE)
+
+    bench.run("a", "b")
+
+    assert bench.desk.store.redis.hget(keys.breaker(bench.endpoints["a"].id), "st") is None
 
 
 def test_a_filter_that_stops_an_answer_under_way_is_passed_on(bench: Bench):
@@ -864,7 +1011,15 @@ def test_what_is_not_plain_text_begins_anew_even_where_text_could_be_continued(
 
 
 @pytest.mark.parametrize(
-    "asked", [{"logprobs": True}, {"reasoning": {"effort": "high"}}, {"reasoning_effort": "low"}]
+    "asked",
+    [
+        {"logprobs": True},
+        {"reasoning": {"effort": "high"}},
+        {"reasoning_effort": "low"},
+        {"response_format": {"type": "json_object"}},
+        {"tools": TOOLS, "tool_choice": "required"},
+        {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}},
+    ],
 )
 def test_a_request_that_does_not_go_with_a_begun_answer_begins_anew(
     bench: Bench, asked: dict[str, Any]
@@ -933,6 +1088,17 @@ def test_forms_without_a_mark_are_continued_or_end_in_the_error(bench: Bench, ap
     assert bench.calls == ["a"]
     assert b"error" in frames[-1].payload
     assert bench.charge.insured
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"response_format": {"type": "text"}}, {"tools": TOOLS, "tool_choice": "auto"}]
+)
+def test_a_request_that_leaves_the_form_open_is_continued(bench: Bench, asked: dict[str, Any]):
+    bench.change("b", prefill=True)
+    bench.says(HELLO, CUT)
+    bench.says(WORLD, STOP, USAGE, DONE)
+
+    assert rescue_of(bench.run("a", "b", rescue=True, asked=asked))[0]["action"] == "continued"
 
 
 @pytest.mark.parametrize("api", ["responses", "messages"])
@@ -1044,9 +1210,6 @@ def test_a_thinking_variant_thinks_unless_told_otherwise(
     assert (bench.bodies()[0].get("reasoning_effort") == "medium") is thinks
 
 
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-
-
 def test_every_call_is_counted_for_the_figures(bench: Bench):
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
     bench.fails(500)
@@ -1063,6 +1226,27 @@ def test_every_call_is_counted_for_the_figures(bench: Bench):
     assert period["a:a/m"].plain["fault"] == 1
     assert period["b:a/m"].plain["limited"] == 1
     assert period["far:a/m"].tools.valid == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("finish", "outcome"),
+    [("stop", "ok"), ("length", "ok"), ("error", "fault"), ("content_filter", "refused")],
+)
+def test_an_answer_counts_as_what_its_finish_says(
+    bench: Bench, finish: str, outcome: str, *, stream: bool
+):
+    if stream:
+        bench.says(HELLO, chunk(delta={}, finish_reason=finish), USAGE, DONE)
+    else:
+        bench.says(PLAIN.replace(b"stop", finish.encode()), headers=JSON)
+
+    bench.run("a", stream=stream)
+    bench.runtime.figures.flush()
+
+    (period,) = Figures(bench.desk.store.redis).hours([bench.runtime.clock.now_ms() // 3_600_000])
+    counts = period["a:a/m"].plain
+    assert {name for name in OUTCOMES if counts[name]} == {outcome}
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])

@@ -18,17 +18,20 @@ OK = Seen(endpoint_id=E, outcome="ok")
 
 
 class Flaky(Figures):
-    """Away when told so."""
+    """Away, or heard by Redis without hearing of it, when told so."""
 
     away = False
+    deaf = False
     trips = 0
 
-    def add(self, batch):
+    def add(self, batch, batch_id=None):
         self.trips += 1
         if self.away:
             raise Unavailable("away")
         assert len(batch) <= BATCH_MAX
-        super().add(batch)
+        super().add(batch, batch_id)
+        if self.deaf:
+            raise Unavailable("too late")
 
 
 @pytest.fixture
@@ -71,6 +74,18 @@ def test_what_could_not_be_told_is_told_later(figures: Flaky):
     assert requests(figures) == 3
 
 
+def test_what_arrived_though_nobody_heard_of_it_is_counted_once(figures: Flaky):
+    recorder = Recorder(figures)
+    recorder.seen(OK)
+    figures.deaf = True
+    for _ in range(3):
+        recorder.flush()
+    recorder.seen(OK)
+    figures.deaf = False
+    recorder.flush()
+    assert (figures.trips, requests(figures)) == (5, 2)
+
+
 def test_a_long_absence_costs_the_oldest_counts_only(figures: Flaky):
     recorder = Recorder(figures)
     figures.away = True
@@ -93,7 +108,7 @@ def test_a_large_batch_is_told_in_parts(figures: Flaky):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(st.lists(st.sampled_from(["seen", "flush", "away", "back"]), max_size=40))
+@given(st.lists(st.sampled_from(["seen", "flush", "away", "deaf", "back"]), max_size=40))
 def test_nothing_is_lost_or_counted_twice_in_a_short_absence(fake_redis: Any, steps: list[str]):
     fake_redis.flushall()
     figures = Flaky(fake_redis)
@@ -104,7 +119,7 @@ def test_nothing_is_lost_or_counted_twice_in_a_short_absence(fake_redis: Any, st
         elif step == "flush":
             recorder.flush()
         else:
-            figures.away = step == "away"
-    figures.away = False
+            figures.away, figures.deaf = step == "away", step == "deaf"
+    figures.away = figures.deaf = False
     recorder.flush()
     assert requests(figures) == steps.count("seen")

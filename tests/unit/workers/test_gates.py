@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing.catalog.shapes import Endpoint, Limits
 from routing.errors import Failure, Unavailable
-from routing.store.health import FULL_WAIT_MS, Asking, Gate, Health, Verdict
+from routing.store import redis_keys as keys
+from routing.store.health import FULL_WAIT_MS, LEASE_MS, Asking, Gate, Health, Verdict
 from tests.fixtures.redis import FakeTime
 from workers.gates import DEFAULT_PARK_MS, VERDICT_TTL_S, Gates, RetryBudget
 
@@ -35,6 +37,8 @@ class FakeHealth:
         self.asking: list[Asking] = []
         self.told: list[tuple[Any, ...]] = []
         self.learnt: list[tuple[Any, ...]] = []
+        self.renewed: list[tuple[str, list[str]]] = []
+        self.given_back: list[str] = []
         self.away = False
         self.meanwhile: Callable[[], object] | None = None
 
@@ -71,6 +75,16 @@ class FakeHealth:
             raise Unavailable("away")
         self.learnt.append((endpoint_id, overloaded_at, answers, late_us))
         return self.limit
+
+    def renew(self, endpoint_id: str, tokens: list[str]) -> None:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        self.renewed.append((endpoint_id, tokens))
+
+    def give_back(self, endpoint_id: str, tokens: set[str]) -> None:
+        assert endpoint_id
+        self.given_back += sorted(tokens)
 
 
 @pytest.fixture
@@ -162,12 +176,25 @@ def test_a_429_parks(gates: Gates, health: FakeHealth, hint_ms: int | None, paus
 
 
 def test_a_callers_mistake_is_an_answer(gates: Gates, health: FakeHealth):
-    gates.failed("e", "t", failure(blame="caller"))
+    gates.failed("e", "t", failure(blame="caller", upstream_status=400))
     assert health.told == []
 
     gates.flush()
 
     assert health.told == [("e", "", "ok", 1, 0)]
+
+
+def test_a_callers_mistake_that_nobody_was_asked_about_says_nothing_of_the_endpoint(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    """Such as a picture that could not be fetched; a probe that made none stays out."""
+    health.verdict = Verdict("probe", 0)
+    gates.ask(e, "t", 0.0)
+
+    gates.failed("e", "t", failure(blame="caller"))
+    gates.flush()
+
+    assert health.told == []
 
 
 @pytest.mark.parametrize(
@@ -181,7 +208,7 @@ def test_a_probe_reports_at_once_under_its_own_name(
     health.verdict = Verdict("probe", 0)
     gates.ask(e, "mine", 0.0)
 
-    gates.failed("e", "mine", failure(blame=blame))
+    gates.failed("e", "mine", failure(blame=blame, upstream_status=400))
     gates.flush()
 
     assert health.told == [("e", "mine", word, 1, 0)]
@@ -254,9 +281,16 @@ def test_a_call_that_may_not_be_made_does_not_count(
     gates.ask(e, "a", 0.0)
     assert gates.in_flight("e") == 0
 
-    gates.enter("e", "a")  # let through in spite of it
 
+def test_a_call_let_through_although_its_endpoint_is_out_of_order_counts_and_is_no_good_news(
+    gates: Gates, health: FakeHealth, e: Endpoint
+):
+    assert gates.ask(e, "a", 0.0, forced=True) == GO
     assert gates.in_flight("e") == 1
+
+    gates.ask(e, "b", 0.0)
+
+    assert [asking.forced for asking in health.asking] == [True, False]
 
 
 def test_a_caller_that_is_gone_before_its_verdict_does_not_count(
@@ -285,7 +319,7 @@ def test_callers_that_wait_for_a_verdict_see_each_other(
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["ask", "ask", "ask", "enter", "succeeded", "failed", "limited", "abandoned", "left"]
+            ["ask", "ask", "ask", "force", "succeeded", "failed", "limited", "abandoned", "left"]
         ),
         st.sampled_from(["e", "f"]),
         st.integers(0, 5),
@@ -306,14 +340,11 @@ def test_calls_in_flight_are_those_let_through_and_not_left(
         token = f"{name}{number}"
         health.away = state == "away"
         health.verdict = GO if health.away else Verdict(state, 0)
-        if step == "ask" and token in expected[name]:
+        if step in {"ask", "force"} and token in expected[name]:
             continue  # tokens are never used for two calls at once
-        if step == "ask":
-            let_through = gates.ask(endpoints[name], token, float(now_s)).state in {"go", "probe"}
-            expected[name] |= {token} if let_through else set()
-        elif step == "enter":
-            gates.enter(name, token)
-            expected[name].add(token)
+        if step in {"ask", "force"}:
+            told = gates.ask(endpoints[name], token, float(now_s), forced=step == "force")
+            expected[name] |= {token} if told.state in {"go", "probe"} else set()
         elif step == "left":
             gates.left(name, token, tokens=7)
             expected[name].discard(token)
@@ -328,7 +359,115 @@ def test_calls_in_flight_are_those_let_through_and_not_left(
         }
 
 
+class Deaf(Health):
+    """Redis behind a bad line: `away` hears nothing, `deaf` is heard but does not hear back."""
+
+    line = "good"
+
+    @contextmanager
+    def _over_the_line(self) -> Iterator[None]:
+        if self.line == "away":
+            raise Unavailable("away")
+        yield
+        if self.line == "deaf":
+            raise Unavailable("too late")
+
+    def gate(self, endpoint_id: str, token: str, asking: Asking = Asking()) -> Gate:  # noqa: B008 - frozen
+        with self._over_the_line():
+            return super().gate(endpoint_id, token, asking)
+
+    def renew(self, endpoint_id: str, tokens: Collection[str]) -> None:
+        with self._over_the_line():
+            super().renew(endpoint_id, tokens)
+
+    def give_back(self, endpoint_id: str, tokens: Collection[str]) -> None:
+        with self._over_the_line():
+            super().give_back(endpoint_id, tokens)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["ask", "ask", "ask", "left", "left", "flush"]),
+            st.integers(0, 5),
+            st.sampled_from(["good", "good", "good", "away", "deaf"]),
+        ),
+        max_size=40,
+    )
+)
+def test_places_taken_are_those_of_calls_in_flight(
+    steps: list[tuple[str, int, str]], fake_redis: Any, endpoint: Callable[..., Endpoint]
+):
+    fake_redis.flushall()
+    health, capped = Deaf(fake_redis), endpoint(id="e", limits=Limits(concurrency=2))
+    fleet = [Gates(health, "even"), Gates(health, "odd")]
+    running: set[int] = set()
+    always_good = True
+    for now_s, (step, number, line) in enumerate(steps):
+        gates, health.line = fleet[number % 2], line
+        always_good = always_good and line == "good"
+        if step == "ask" and number not in running:
+            if gates.ask(capped, str(number), float(now_s)) == GO:
+                running.add(number)
+        elif step == "left":
+            gates.left("e", str(number))
+            running.discard(number)
+        else:
+            gates.flush()
+        assert len(running) <= 2 or not always_good
+
+    # When the line is good again, and leases are due to be renewed
+    health.line = "good"
+    for gates in fleet:
+        gates._renewed_s = -LEASE_MS
+        gates.flush()
+
+    # Then there is a place for each call that runs, and for nothing else.
+    assert _places(fake_redis) == {str(number) for number in running}
+
+
+def _places(redis: Any) -> set[str]:
+    return {token.decode() for token in redis.zrange(keys.calls_at_once("e"), 0, -1)}
+
+
 # calls at once
+
+
+def test_where_calls_at_once_are_counted_every_call_is_asked_for(
+    gates: Gates, health: FakeHealth, endpoint: Callable[..., Endpoint]
+):
+    capped = endpoint(id="e", limits=Limits(concurrency=2))
+
+    for token in "abc":
+        gates.ask(capped, token, 0.0)
+        gates.left("e", token)
+        gates.left("e", token)
+
+    assert len(health.asking) == 3
+    assert health.given_back == ["a", "b", "c"]
+
+
+def test_leases_of_calls_that_go_on_are_renewed(
+    gates: Gates, health: FakeHealth, e: Endpoint, endpoint: Callable[..., Endpoint]
+):
+    gates.ask(endpoint(id="f", limits=Limits(concurrency=2)), "a", 0.0)
+    gates.ask(e, "b", 0.0)
+    for _ in range(3):
+        gates.flush()
+    assert health.renewed == [("f", ["a"])]
+
+
+def test_a_call_that_leaves_while_it_is_renewed_keeps_no_place(
+    gates: Gates, health: FakeHealth, endpoint: Callable[..., Endpoint]
+):
+    gates.ask(endpoint(id="e", limits=Limits(concurrency=2)), "a", 0.0)
+    health.meanwhile = lambda: gates.left("e", "a")
+
+    gates.flush()
+
+    assert health.renewed == [("e", ["a"])]
+    assert health.given_back == ["a", "a"]
 
 
 def test_each_process_takes_its_share_without_asking(gates: Gates, health: FakeHealth, e: Endpoint):
@@ -352,8 +491,9 @@ def test_the_catalog_caps_calls_at_once(
 
 
 def test_room_is_believed_as_long_as_a_go(gates: Gates, health: FakeHealth, e: Endpoint):
+    gates.ask(e, "old", -1.0)
+    health.asked.clear()
     health.verdict, health.limit = FULL, 1.0
-    gates.enter("e", "old")
     assert gates.ask(e, "a", 0.0) == FULL
     assert gates.ask(e, "a", 0.1) == FULL
     gates.left("e", "old")

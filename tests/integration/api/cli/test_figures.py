@@ -7,8 +7,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from api.cli.ledger import opened, settings_of_shell
 from api.cli.main import pointsman
-from routing.figures import Seen, ToolTally
+from billing.figures import store_hour
+from routing.clock import SystemClock
+from routing.figures import Counts, Seen, ToolTally
 from routing.store.connect import connect
 from routing.store.figures import Figures
 from routing.store.health import Health
@@ -93,3 +96,27 @@ def test_a_broken_endpoint_is_down(redis):
     for _ in range(10):
         Health(redis).outcome(E, "", "err")
     assert json.loads(run("--json").stdout)[0]["status"] == "down"
+
+
+@pytest.mark.usefixtures("redis")
+def test_days_are_read_from_the_ledger():
+    assert CliRunner().invoke(pointsman, ["migrate"]).exit_code == 0
+    assert run("--days", "7").stdout == "No hour of these days is kept yet.\n"
+    hour = SystemClock().now_ms() // 3_600_000
+    many, few = Counts(), Counts()
+    for _ in range(20):
+        for counts in (many, few):
+            counts.count("ok", 1)
+            counts.count("T40", 1)
+    many.count("fault", 5)
+    with opened(settings_of_shell()) as ledger:
+        store_hour(ledger, hour - 1, {E: many})
+        store_hour(ledger, hour - 30, {E: few})
+
+    (day,) = json.loads(run("--days", "1", "--json").stdout)
+    (week,) = json.loads(run("--days", "7", "--json").stdout)
+
+    assert (day["endpoint"], day["attempts"], day["uptime"]) == (E, 25, 80.0)
+    assert (week["attempts"], week["uptime"]) == (45, round(100 * 40 / 45, 2))
+    assert week["throughput_p50"] == pytest.approx(2 ** (40 / 8), rel=0.1)
+    assert run("--days", "401", code=2).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -408,6 +409,80 @@ def test_a_model_file_written_before_keeps_its_rows(into):
     into.run("litellm-json", file)
 
     assert {"openai/rocket-9", "openai/comet-1"} <= into.catalog().models.keys()
+
+
+class Interrupted(BaseException):
+    """The process ends here."""
+
+
+def two_files(into):
+    """A new model and an endpoint of it: what is written, into which files."""
+    file = LISTS / "openrouter-models.json"
+    matched = into.matched("openrouter-json", file, ("openrouter",))
+    books = read_shelf((into.directory,))
+    made = merge(matched, into.catalog(), books, DAY)
+    files = texts(books, made.touched, into.directory)
+    assert {each.relative_to(into.directory).as_posix() for each in files} == {
+        "models/acme.yml",
+        "providers/openrouter.yml",
+    }
+    return files
+
+
+def everything(directory):
+    return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_an_import_that_is_interrupted_leaves_a_catalog_that_loads(into, monkeypatch, written):
+    files, replace, left = two_files(into), Path.replace, [None] * written
+
+    def ending(self, target):
+        if not left:
+            raise Interrupted
+        left.pop()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", ending)
+    with suppress(Interrupted):
+        write_files(files, force=True)
+
+    catalog = into.catalog()
+    assert ("acme/rocket-2" in catalog.models) is (written > 0)
+    assert ("openrouter:acme/rocket-2" in catalog.endpoints) is (written == 2)
+    assert not list(into.directory.rglob(".*"))
+
+
+@pytest.mark.parametrize("blocked", ["models/acme.yml", "providers/openrouter.yml"])
+def test_a_file_that_cannot_be_replaced_is_a_sentence_and_the_catalog_loads(into, blocked):
+    files, place, aside = two_files(into), into.directory / blocked, into.directory / "aside"
+    if place.exists():
+        place.rename(aside)
+    place.mkdir(parents=True)
+
+    with pytest.raises(ConfigError, match=f"{blocked}: cannot be written: Is a directory"):
+        write_files(files, force=True)
+
+    assert not list(into.directory.rglob(".*"))
+    place.rmdir()
+    if aside.exists():
+        aside.rename(place)
+    assert "openrouter:acme/rocket-2" not in into.catalog().endpoints
+
+
+@pytest.mark.parametrize(("blocked", "force"), [("models", True), ("providers", False)])
+def test_a_directory_that_cannot_be_written_is_a_sentence_and_nothing_is(into, blocked, force):
+    """It is a file: nobody can write into that, the superuser included."""
+    files, place = two_files(into), into.directory / blocked
+    if place.exists():
+        place.rename(into.directory / "aside")
+    place.write_text("")
+    before = everything(into.directory)
+
+    with pytest.raises(ConfigError, match="cannot be written: "):
+        write_files(files, force=force)
+
+    assert everything(into.directory) == before
 
 
 def test_prices_are_written_as_decimals(into, tmp_path):

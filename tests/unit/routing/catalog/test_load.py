@@ -621,3 +621,30 @@ def test_who_replaces_a_provider_need_not_serve_what_a_shipped_list_names(direct
     catalog = loaded(directory, other)
 
     assert catalog.endpoints_of("acme/rocket:exacto") == ()
+
+
+def test_a_variant_has_what_its_row_leaves_out_from_its_model(directory):
+    directory.provider(two_endpoints())
+    plain = MODEL + "    distillable: true\n    context_length: 4096\n    description: Goes up.\n"
+    directory.models(plain + VARIANTS)
+
+    models = loaded(directory).models
+
+    variant = models["acme/rocket:exacto"]
+    assert (variant.distillable, variant.context_length) == (True, 4_096)
+    assert (variant.id, variant.canonical_slug) == ("acme/rocket:exacto", "acme/rocket")
+    assert variant.description == ""
+    assert variant.name == "Acme: Rocket (exacto)"
+
+
+def test_a_slug_alone_names_a_model_where_one_author_has_it(directory):
+    directory.models(
+        MODEL
+        + "  - {id: acme/shared, name: A, created: 2025-01-02}\n"
+        + "  - {id: other/shared, name: B, created: 2025-01-02}\n"
+    )
+
+    models = loaded(directory).models
+
+    assert models["rocket"] is models["acme/rocket"]
+    assert "shared" not in models

@@ -19,7 +19,7 @@ from routing.catalog.pricing import (
     worst_case_nano,
 )
 from routing.catalog.shapes import Price
-from routing.usage import Usage
+from routing.usage import PROMPT_BOUND_FACTOR, Usage, bounded
 
 PICO = st.integers(min_value=0, max_value=10**9)
 TOKENS = st.integers(min_value=0, max_value=2_000_000)
@@ -155,6 +155,26 @@ def test_a_hold_for_a_longer_request_covers_the_charge_too(usage: Usage, price: 
     assert cost(usage, price).total_nano <= hold
 
 
+@given(usage=usages(), price=PRICES, estimate=TOKENS, longest=TOKENS)
+def test_no_token_of_a_bounded_usage_is_dearer_than_it_was_held_at(
+    usage: Usage, price: Price, estimate: int, longest: int
+):
+    """Also where the prompt turned out longer than estimated, and over the step."""
+    used = bounded(usage, estimate * PROMPT_BOUND_FACTOR, longest)
+    # The hold, for as many tokens as came at last.
+    prompt_pico = dearest_prompt_pico(price, estimate)
+    completion_pico = dearest_completion_pico(price, estimate)
+
+    bill = cost(used, price)
+
+    assert bill.prompt_nano <= math.ceil(Decimal(used.prompt_tokens * prompt_pico) / 1_000)
+    assert bill.completion_nano <= math.ceil(
+        Decimal(used.completion_tokens * completion_pico) / 1_000
+    )
+    if used.prompt_tokens <= estimate:
+        assert bill.total_nano <= worst_case_nano(price, estimate, longest, used.images)
+
+
 @given(usage=usages(), price=PRICES)
 def test_a_line_is_never_less_than_its_exact_worth_and_less_than_a_nano_more(
     usage: Usage, price: Price
@@ -243,12 +263,13 @@ def test_missing_long_rates_of_a_cache_are_the_usual_ones():
 
 
 def test_a_short_prompt_is_not_held_at_long_rates():
-    short, long = (worst_case_nano(LONG, tokens, 1_000, 0) for tokens in (200_000, 200_001))
-    assert short == 200_000 * 2_500 + 1_000 * 10_000
-    assert long == 200_001 * 3_250 + 1_000 * 15_000
+    """Where even twice the estimate is a short one."""
+    short, long = (worst_case_nano(LONG, tokens, 1_000, 0) for tokens in (100_000, 100_001))
+    assert short == 100_000 * 2_500 + 1_000 * 10_000
+    assert long == 100_001 * 3_250 + 1_000 * 15_000
     assert dearest_prompt_pico(LONG) == 3_250_000
     assert dearest_completion_pico(LONG) == 15_000_000
-    assert dearest_completion_pico(LONG, 200_000) == 10_000_000
+    assert dearest_completion_pico(LONG, 100_000) == 10_000_000
 
 
 def test_a_rate_that_falls_for_long_prompts_lowers_no_hold():

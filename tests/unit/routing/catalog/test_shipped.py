@@ -47,7 +47,7 @@ def test_one_file_per_provider_and_author(shipped: Catalog):
     files = {file.stem for file in (SHIPPED / "providers").glob("*.yml")}
     assert files == set(shipped.providers)
     authors = {file.stem for file in (SHIPPED / "models").glob("*.yml")} - {"variants"}
-    assert authors == {name.partition("/")[0] for name in shipped.models}
+    assert authors == {model.id.partition("/")[0] for model in shipped.models.values()}
 
 
 def test_without_a_key_everything_is_simulated(shipped: Catalog):

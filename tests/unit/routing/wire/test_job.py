@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from routing.catalog.pricing import cost
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 from routing.wire.account import KeyRecord
@@ -14,6 +15,7 @@ from routing.wire.job import (
     Charge,
     JobSpec,
     PlanEntry,
+    RouteNote,
     price_from_list,
     price_to_list,
 )
@@ -91,17 +93,81 @@ def test_a_charge_reads_back_as_it_was_written():
     assert Charge.from_json(full.to_json()) == full
 
 
-def test_rates_of_long_prompts_go_along():
-    job = replace(SPEC, entries=(replace(SPEC.entries[0], price=LONG),))
-    paid = replace(CHARGE, price=LONG)
+def test_rates_of_long_prompts_go_along_with_a_plan():
+    usual, dear = SPEC.entries[0], replace(SPEC.entries[0], price=LONG)
+    for entries in ((dear,), (usual, dear, usual)):
+        job = replace(SPEC, entries=entries)
+        assert JobSpec.from_json(job.to_json()) == job
 
-    assert JobSpec.from_json(job.to_json()) == job
-    assert Charge.from_json(paid.to_json()) == paid
+
+@pytest.mark.parametrize("prompt", [200_000, 200_001])
+def test_a_charge_bears_the_rates_that_apply_to_its_prompt(prompt: int):
+    usage = Usage(
+        prompt_tokens=prompt, completion_tokens=7, cached_tokens=90_000, cache_write_tokens=50_000
+    )
+    paid = replace(CHARGE, price=LONG, usage=usage)
+
+    found = Charge.from_json(paid.to_json())
+
+    assert found.price.long is None
+    assert not any("long" in name for name in found.price.rates()), "its ledger knows none"
+    assert found.price.from_ms == LONG.from_ms
+    assert cost(found.usage, found.price) == cost(usage, LONG)
 
 
-def test_a_price_without_long_rates_is_written_as_the_release_before_did():
+def price_as_the_release_before_reads_it(data: list[Any]) -> Price:
+    start, prompt, completion, request, image, read, write, reasoning, *rarer = data
+    write_1h, audio, audio_output, image_output = rarer or (None, None, None, None)
+    return Price(
+        from_ms=start,
+        prompt_pico=prompt,
+        completion_pico=completion,
+        request_pico=request,
+        image_pico=image,
+        cache_read_pico=read,
+        cache_write_pico=write,
+        reasoning_pico=reasoning,
+        cache_write_1h_pico=write_1h,
+        audio_pico=audio,
+        audio_output_pico=audio_output,
+        image_output_pico=image_output,
+    )
+
+
+@pytest.mark.parametrize("prompt", [5, 300_000])
+def test_the_release_before_settles_a_charge_with_long_rates(prompt: int):
+    usage = Usage(prompt_tokens=prompt, completion_tokens=7)
+    paid = orjson.loads(replace(CHARGE, price=LONG, usage=usage).to_json())
+
+    price = price_as_the_release_before_reads_it(paid["price"])
+
+    assert paid["v"] in {1, 2}
+    assert cost(usage, price) == cost(usage, LONG)
+
+
+def test_the_release_before_reads_a_job_with_all_that_is_new():
+    job = replace(
+        SPEC,
+        entries=(replace(SPEC.entries[0], price=LONG),),
+        route=RouteNote(requested="m", strategy="direct", total=1),
+        rescue=True,
+        waits=True,
+        sticky="s:1",
+    )
+
+    data = orjson.loads(job.to_json())
+
+    assert data["v"] in {1, 2}
+    assert [(e, m, p, price_as_the_release_before_reads_it(r)) for e, m, p, r in data["plan"]] == [
+        ("a:m", "m", "a", PRICE)
+    ]
+    assert {"id", "api", "stream", "ms", "fb", "pt", "ct", "hold", "who"} <= data.keys()
+
+
+def test_a_plan_without_long_rates_says_so_in_a_word():
     assert len(price_to_list(PRICE)) == 12
     assert price_from_list(price_to_list(PRICE)[:8]).long is None
+    assert orjson.loads(SPEC.to_json())["long"] is None
 
 
 @pytest.mark.parametrize("read", [JobSpec.from_json, Charge.from_json], ids=["job", "charge"])

@@ -136,12 +136,19 @@ def test_an_answer_after_a_later_attempt_of_the_same_endpoint():
 
 
 @pytest.mark.parametrize(
-    ("strategy", "words"),
-    [("fallback", "as a fallback"), ("auto", "chosen by the prompt"), ("latest", "latest")],
+    ("strategy", "selected", "words"),
+    [
+        ("fallback", GONE, "as a fallback"),
+        ("fallback", BETTER, "as requested"),
+        ("auto", BETTER, "chosen by the prompt"),
+        ("latest", BETTER, "latest"),
+    ],
 )
-def test_the_summary_says_why_this_model(strategy: str, words: str):
+def test_the_summary_says_why_this_model(strategy: str, selected: PlanEntry, words: str):
     route = RouteNote(requested="x", strategy=strategy, total=0)
-    told = router_metadata(replace(SPEC, route=route), ENDPOINTS, (ANSWERED,), BETTER)
+
+    told = router_metadata(replace(SPEC, route=route), ENDPOINTS, (ANSWERED,), selected)
+
     assert words in told["summary"]
     assert told["endpoints"]["total"] == 3  # never fewer than could be called
 
