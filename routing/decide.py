@@ -359,7 +359,9 @@ def _told(state: AttemptState) -> Failure:
 
 
 def _again(state: AttemptState, failure: Failure, draw: float) -> Retry | None:
-    """Whether the last endpoint left is worth another call."""
+    """Whether the last endpoint left is worth another call: what fallbacks added is for them."""
+    if state.tries_total >= state.max_attempts:
+        return None
     if failure.blame == "caller" or failure.silent or not failure.retryable or state.bytes_sent:
         return None
     if failure.limited:
