@@ -25,6 +25,7 @@ from routing.catalog.pricing import (
     dearest_completion_pico,
     worst_case_nano,
 )
+from routing.catalog.shapes import Catalog
 from routing.clock import Clock
 from routing.errors import (
     BadRequest,
@@ -36,7 +37,7 @@ from routing.errors import (
     Unavailable,
 )
 from routing.explain import refused_metadata
-from routing.plan import Health, PlanRequest, facts, plan, worst_case
+from routing.plan import Health, Plan, PlanRequest, facts, plan, worst_case
 from routing.settings import Settings
 from routing.sticky import saves, sticky_name, worth_recalling
 from routing.store import redis_keys as keys
@@ -145,18 +146,8 @@ class Acceptor:
         now_ms = self.clock.now_ms()
         catalog = self.catalog.current
         wanted = self._facts(call)
-        account_id = call.key.account_id
-        sticky, recalled = "", ""
-        if worth_recalling(call.request):
-            sticky = sticky_name(call.request, wanted, account_id)
-            recalled = (self.recall(sticky) or "") if sticky else ""
-        made = plan(wanted, catalog, self.health(), _rng, now_ms, sticky=recalled)
+        made, sticky = self._planned(call, wanted, catalog, now_ms)
         entries = made.entries
-        # To name a conversation is to read its beginning, which may be long.
-        if not any(saves(entry.price) for entry in entries):
-            sticky = ""
-        elif not sticky:
-            sticky = sticky_name(call.request, wanted, account_id)
         worst = worst_case(entries, wanted, catalog)
         preferences = call.request.provider
         spec = JobSpec(
@@ -194,6 +185,23 @@ class Acceptor:
         return Accepted(
             spec=spec, mailbox=mailbox, replay=replayed is not None, simulated=simulated
         )
+
+    def _planned(
+        self, call: Call, wanted: PlanRequest, catalog: Catalog, now_ms: int
+    ) -> tuple[Plan, str]:
+        """The plan, and under which name its conversation is remembered ("" for none).
+
+        To name a conversation is to read its beginning, which may be long: it is named before only
+        to look where it was, and after only if there is anything to come back for.
+        """
+        named, recalled = "", ""
+        if worth_recalling(call.request):
+            named = sticky_name(call.request, wanted, call.key.account_id)
+            recalled = (self.recall(named) or "") if named else ""
+        made = plan(wanted, catalog, self.health(), _rng, now_ms, sticky=recalled)
+        if not any(saves(entry.price) for entry in made.entries):
+            return made, ""
+        return made, named or sticky_name(call.request, wanted, call.key.account_id)
 
     def _facts(self, call: Call) -> PlanRequest:
         routers = self.catalog.current.routers

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -18,8 +19,11 @@ from routing.store.scripts import translated
 RELOAD = b"catalog.reload"
 #: Answers of processes that left are dropped when the hash has not been written for so long.
 SEEN_TTL_S = 3_600
-#: One read of the channel; then the connection is proven anew.
-READ_TIMEOUT_S = 30.0
+#: After so much silence the connection is asked for a sign of life, which may take so long.
+IDLE_S = 30.0
+PONG_TIMEOUT_S = 5.0
+#: Above both: a read itself is not to end before they do.
+READ_TIMEOUT_S = 60.0
 RECONNECT_PAUSE_S = 0.5
 
 
@@ -38,8 +42,10 @@ def request_reload(url: str) -> int:
     Raises:
         Unavailable: Redis does not answer.
     """
-    with translated():
-        return int(connect(url, "control").publish(keys.CONTROL, RELOAD))
+    with translated(), connect(url, "control") as redis:
+        # Counted first: who joins between the two sees the count, who is there hears the order.
+        redis.incr(keys.CONTROL_ORDERS)
+        return int(redis.publish(keys.CONTROL, RELOAD))
 
 
 def seen(url: str) -> list[Seen]:
@@ -67,20 +73,44 @@ def report(redis: RedisClient, process: str, digest: str, problem: str = "") -> 
 
 
 def listen(url: str, channels: tuple[str, ...], handle: Callable[[str, bytes], None]) -> None:
-    """Hand `(channel, message)` to a function, for ever; a lost connection is joined again."""
+    """Hand `(channel, message)` to a function, for ever; a lost connection is joined again.
+
+    An order to reload is heard once, also when it was given while the connection was gone.
+    """
     redis = connect(url, "control", timeout_s=READ_TIMEOUT_S)
+    orders: bytes | None = None
+    joined = False
     while True:
         pubsub = redis.pubsub()
         try:
             pubsub.subscribe(*channels)
-            while True:
-                reply = pubsub.parse_response(block=True)
-                if reply and reply[0] == b"message":
-                    handle(reply[1].decode(), reply[2])
+            for kind, channel, message in _replies(pubsub):
+                if kind == b"message" and message != RELOAD:
+                    handle(channel, message)
+                elif kind in {b"message", b"subscribe"}:
+                    # The client joins again by itself: then too something may have been missed.
+                    given = redis.get(keys.CONTROL_ORDERS)
+                    if joined and given != orders:
+                        handle(keys.CONTROL, RELOAD)
+                    orders, joined = given, True
         except RedisError:
             time.sleep(RECONNECT_PAUSE_S)
         finally:
             pubsub.close()
+
+
+def _replies(pubsub: Any) -> Iterator[tuple[bytes, str, Any]]:
+    """What comes, until the connection is lost; a silent one has to prove itself."""
+    asked = False
+    while True:
+        reply = pubsub.parse_response(block=False, timeout=PONG_TIMEOUT_S if asked else IDLE_S)
+        if reply is None and asked:
+            return
+        asked = reply is None
+        if asked:
+            pubsub.ping()
+        elif reply[0] in {b"message", b"subscribe"}:
+            yield reply[0], reply[1].decode(), reply[2]
 
 
 def reload_and_report(live: LiveCatalog, redis: RedisClient, process: str) -> str:

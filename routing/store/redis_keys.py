@@ -31,6 +31,7 @@
     wk:<id>                    channel cancel                job ids to let go of
     workers:alive              zset    renew                 worker -> ms its heartbeat ends
     control                    channel command line          catalog reload
+    control:orders             string  command line          how many were given
     control:seen               hash    every process         process -> catalog digest it runs
     lock:reaper                string  reaper                one active reaper, 3 s
 
@@ -47,6 +48,7 @@ OUTBOX_GROUP = "settle"
 UNSTABLE = "health:unstable"
 DEAD_LETTERS = "dlq:jobs"
 CONTROL = "control"
+CONTROL_ORDERS = "control:orders"
 CONTROL_SEEN = "control:seen"
 REAPER_LOCK = "lock:reaper"
 WORKERS = "workers:alive"

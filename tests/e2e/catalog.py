@@ -69,6 +69,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "busy-hint-b": Row(fault="429_retry_after:7"),
         "once": Row(fault="500_once"),
         "down-a": Row(fault="503"),
+        "down-waited-for": Row(fault="503"),
         "down-b": Row(fault="503"),
         "dead": Row(fault="503"),
         "reset": Row(fault="reset"),
