@@ -93,7 +93,7 @@ class Lifecycle:
         self._settler: Settler | None = None
         self._attempts = False
         self._celery: Celery | None = None
-        self._node = ""
+        self._consumer: Any = None
 
     def connect(self) -> None:
         """Register with the signals; strong references, since nothing else holds this object."""
@@ -108,7 +108,6 @@ class Lifecycle:
 
     def _set_up(self, sender: str, instance: Any, **_: Any) -> None:
         self._celery = instance.app
-        self._node = sender
         queues = set(instance.app.amqp.queues.consume_from)
         logs.configure(sender, self._settings.log_level)
         batch = any(name.startswith(batch_queue("")) for name in queues)
@@ -156,7 +155,8 @@ class Lifecycle:
         redis = connect(self._settings.redis_url, "sweep")
         return Sweeper(ledger, redis, self._settings, SystemClock())
 
-    def _ready(self, **_: Any) -> None:
+    def _ready(self, sender: Any, **_: Any) -> None:
+        self._consumer = sender
         signal.signal(signal.SIGHUP, lambda *_: self._reload())
         if self._settler is not None:
             self._settler.start()
@@ -243,8 +243,8 @@ class Lifecycle:
         served = set(self._celery.amqp.queues.consume_from)
         for pool in self._catalog.current.pools:
             if name(pool) not in served:
-                # To this process alone: those that settle or sweep would take doorbells they
-                # cannot serve.
-                self._celery.control.add_consumer(
-                    name(pool), exchange="", routing_key=name(pool), destination=[self._node]
+                # Not by remote control: that reaches processes which cannot serve it, and none
+                # at all once Redis has been restarted.
+                self._consumer.call_soon(
+                    self._consumer.add_task_queue, name(pool), exchange="", routing_key=name(pool)
                 )

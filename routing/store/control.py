@@ -83,6 +83,8 @@ def listen(url: str, channels: tuple[str, ...], handle: Callable[[str, bytes], N
     while True:
         pubsub = redis.pubsub()
         try:
+            if not joined:  # before: an order given while we join is a new one
+                orders, joined = redis.get(keys.CONTROL_ORDERS), True
             pubsub.subscribe(*channels)
             for kind, channel, message in _replies(pubsub):
                 if kind == b"message" and message != RELOAD:
@@ -90,9 +92,9 @@ def listen(url: str, channels: tuple[str, ...], handle: Callable[[str, bytes], N
                 elif kind in {b"message", b"subscribe"}:
                     # The client joins again by itself: then too something may have been missed.
                     given = redis.get(keys.CONTROL_ORDERS)
-                    if joined and given != orders:
+                    if given != orders:
                         handle(keys.CONTROL, RELOAD)
-                    orders, joined = given, True
+                    orders = given
         except RedisError:
             time.sleep(RECONNECT_PAUSE_S)
         finally:

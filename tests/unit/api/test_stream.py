@@ -21,6 +21,12 @@ ERROR = Failure(
 )
 
 
+def later(seconds: float, work: Callable[[], None]) -> None:
+    """From now on, not from when the event loop last looked at the clock."""
+    gevent.sleep(0)
+    gevent.spawn_later(seconds, work)
+
+
 def streamed(site, **options: Any) -> Any:
     return site.ask({"stream": True}, **options)
 
@@ -76,12 +82,6 @@ def test_after_the_first_byte_it_is_said_in_band(site):
     assert in_band(response.data)["message"] == ERROR.message
 
 
-def later(seconds: float, work: Callable[[], None]) -> None:
-    """From now on, not from when the event loop last looked at the clock."""
-    gevent.sleep(0)
-    gevent.spawn_later(seconds, work)
-
-
 def test_headers_wait_for_the_first_frame_only_so_long_and_the_silence_is_commented(site):
     def late() -> None:
         (box,) = site.door.boxes.values()
@@ -123,7 +123,7 @@ def test_silences_are_commented(site):
         (box,) = site.door.boxes.values()
         box.put(Frame(box.job_id, 1, 2, Kind.END, 200, b"data: [DONE]\n\n"))
 
-    gevent.spawn_later(0.35, late)
+    later(0.35, late)
 
     data = streamed(site).data
 
@@ -158,7 +158,7 @@ def test_an_answer_the_store_has_lost_ends_in_an_error_and_its_job_is_let_go(sit
         (box,) = site.door.boxes.values()
         box.refill([Frame(box.job_id, 1, 9, Kind.DATA, 200, b"x")])
 
-    gevent.spawn_later(0.1, lose)
+    later(0.1, lose)
 
     response = streamed(site)
 
@@ -192,7 +192,7 @@ def test_a_request_that_nobody_ends_is_ended_after_its_deadline(site):
         (box,) = site.door.boxes.values()
         box.wake()
 
-    gevent.spawn_later(0.05, pass_time)
+    later(0.05, pass_time)
 
     response = site.ask()
 
