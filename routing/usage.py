@@ -178,6 +178,11 @@ def bounded(usage: Usage, prompt_max: int, completion_max: int) -> Usage:
         flags.append("completion_tokens_clamped")
     if len(flags) == len(usage.flags):
         return usage
+    return recounted(usage, prompt, completion, tuple(flags))
+
+
+def recounted(usage: Usage, prompt: int, completion: int, flags: tuple[str, ...]) -> Usage:
+    """A usage with other totals; its parts are kept as far as they fit into them."""
     fitting = usage_from(
         prompt=prompt,
         completion=completion,
@@ -190,6 +195,4 @@ def bounded(usage: Usage, prompt_max: int, completion_max: int) -> Usage:
         image_output=usage.image_output_tokens,
         audio_output=usage.audio_output_tokens,
     )
-    return replace(
-        fitting or Usage(), images=usage.images, estimated=usage.estimated, flags=tuple(flags)
-    )
+    return replace(fitting or Usage(), images=usage.images, estimated=usage.estimated, flags=flags)

@@ -138,7 +138,7 @@ class Attempts:
                 token = self._token
                 try:
                     return self._try(entry, endpoint, onward)
-                finally:  # whatever happened in between; usually it has left already
+                finally:  # whatever happened; a call that was made has left already
                     self.runtime.gates.left(endpoint.id, token)
             case busy:
                 return self._passed_over(verdict.wait_ms, busy)
@@ -190,8 +190,6 @@ class Attempts:
         else:
             self._answered(entry, call, made, answer)
             return None
-        finally:
-            self._left(call, made)
 
     def _carry_out(self, call: Call, render: Renderer) -> Answer | None:
         """Make the call; the answer of a plain one, None for a stream, which is passed on."""

@@ -27,7 +27,7 @@ from workers.emitter import Stream
 from workers.held import Held
 from workers.rescue import with_part
 from workers.runtime import Runtime
-from workers.trail import failed_before
+from workers.trail import told_after
 
 log = structlog.get_logger("pointsman.generation")
 
@@ -118,11 +118,8 @@ class Ending:
 
     def refused(self, failure: Failure) -> None:
         """Nothing was sent and nothing can be: a real HTTP status and the contract's envelope."""
-        # The last call's failure is the one told, unless it is one of our own.
-        before = self.attempts if failure.blame == "router" else self.attempts[:-1]
-        previous = tuple(failed_before(attempt) for attempt in before)
         charge = Charge.unserved(self.spec, "failed", self.runtime.clock.now_ms(), self.attempts)
-        told = failure.body(previous)
+        told = told_after(failure, self.attempts)
         if self.spec.route is not None:
             told["openrouter_metadata"] = self._route(None)
         body = orjson.dumps(told)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from routing.catalog.shapes import Endpoint
 from routing.errors import Failure
 from routing.tokens import count_tokens
-from routing.usage import Usage, usage_from
+from routing.usage import Usage, recounted
 from routing.wire.chat import ChatRequest
 from routing.wire.job import Api, PlanEntry
 from routing.wire.messages import Message, NamedTool
@@ -111,19 +111,8 @@ def with_part(usage: Usage, before: Part | None) -> Usage:
         return replace(usage, flags=flags)
     # Our own count of the prompt is that of the original request, without the continued text.
     prefilled = 0 if usage.estimated else before.tokens
-    whole = usage_from(
-        prompt=max(0, usage.prompt_tokens - prefilled),
-        completion=usage.completion_tokens + before.tokens,
-        cached=usage.cached_tokens,
-        cache_write=usage.cache_write_tokens,
-        cache_write_1h=usage.cache_write_1h_tokens,
-        audio=usage.audio_tokens,
-        video=usage.video_tokens,
-        reasoning=usage.reasoning_tokens,
-        image_output=usage.image_output_tokens,
-        audio_output=usage.audio_output_tokens,
-    )
-    return replace(whole or Usage(), images=usage.images, estimated=usage.estimated, flags=flags)
+    prompt = max(0, usage.prompt_tokens - prefilled)
+    return recounted(usage, prompt, usage.completion_tokens + before.tokens, flags)
 
 
 def _continued(request: ChatRequest, begun: Part) -> ChatRequest | None:

@@ -23,7 +23,7 @@ from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
 from routing.wire.render import renderer
 from workers.pools import SWEEP_QUEUE, batch_queue, doorbell, interactive_queue
-from workers.trail import Trail, failed_before
+from workers.trail import Trail, told_after
 
 log = structlog.get_logger("pointsman.sweep")
 
@@ -248,8 +248,7 @@ class Sweeper:
             render = renderer(spec.api, job_id, spec.created_ms // 1000, entry.model_id, "")
             frame = Frame(job_id, epoch, 1, Kind.END, 200, render.broken(failure))
         else:
-            before = trail.attempts if failure.blame == "router" else trail.attempts[:-1]
-            body = orjson.dumps(failure.body(tuple(failed_before(one) for one in before)))
+            body = orjson.dumps(told_after(failure, trail.attempts))
             wait_s = max(1, -(-(failure.retry_after_ms or 0) // 1000))
             frame = Frame(job_id, epoch, 1, Kind.ERROR, failure.status, body, wait_s)
         charge = Charge.unserved(spec, "failed", self._clock.now_ms(), tuple(trail.attempts))

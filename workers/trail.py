@@ -6,8 +6,9 @@ and the rest, which it leaves alone. Written and read by workers only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import orjson
 
@@ -138,7 +139,16 @@ class Trail:
         )
 
 
-def failed_before(attempt: AttemptRecord) -> Failure:
+def told_after(failure: Failure, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
+    """The error envelope of a request's last failure, with the calls before it.
+
+    The last call's failure is the one told, unless it is one of our own.
+    """
+    before = attempts if failure.blame == "router" else attempts[:-1]
+    return failure.body(tuple(_failed_before(attempt) for attempt in before))
+
+
+def _failed_before(attempt: AttemptRecord) -> Failure:
     """A failed call as the error's history tells it."""
     return Failure(
         status=attempt.status,
@@ -159,5 +169,5 @@ def _of_attempts(attempts: list[AttemptRecord], spec: JobSpec) -> Trail:
         ruled_out=frozenset(i for i, e in enumerate(spec.entries) if e.model_id in refused),
         faulted=True,
         tries=len(attempts) + 1,
-        last=failed_before(attempts[-1]),
+        last=_failed_before(attempts[-1]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -218,13 +218,12 @@ def _staged(file: Path, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     staged = Path(name)
-    try:
+    with ExitStack() as undo:
+        undo.callback(staged.unlink, missing_ok=True)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         staged.chmod(0o644)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     return staged
