@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import gevent
 from flask import Flask, request
+from gevent.threadpool import ThreadPool
 from prometheus_client import CollectorRegistry
 
 from api import account, catalog, errors, health, inference
 from api.accept import Acceptor
 from api.auth import Authenticator
 from api.letting_go import LettingGo
+from api.office import Aside, Office
 from api.stream import Drain, Streamer
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
@@ -35,6 +37,8 @@ from routing.store.scripts import Commands
 from routing.store.sticky import Sticky
 from routing.wire.account import KeyRecord, RoutingPolicy
 
+#: Management calls that talk to the database at once; as many as it has connections for us.
+OFFICE_THREADS = 4
 BASE_PATHS = ("/api/v1", "/v1")
 #: Where an application keeps its parts, for the server around it.
 EXTENSION = "pointsman"
@@ -48,6 +52,8 @@ class Parts:
     clock: Clock
     catalog: LiveCatalog
     ledger: Ledger
+    office_ledger: Ledger
+    aside: Aside
     redis: RedisClient
     commands: Commands
     front_door: FrontDoor
@@ -86,6 +92,8 @@ def build(settings: Settings, live: LiveCatalog, registry: CollectorRegistry) ->
         clock=clock,
         catalog=live,
         ledger=ledger,
+        office_ledger=open_ledger(settings.sql_url),
+        aside=ThreadPool(OFFICE_THREADS).apply,
         redis=redis,
         commands=Mux(settings.redis_url, "front-door-scripts"),
         front_door=front_door,
@@ -127,6 +135,13 @@ def create_app(parts: Parts) -> Flask:
         let_go=letting_go.let_go,
         on_gap=parts.metrics.gap,
         on_gone=parts.metrics.client_gone,
+    )
+    office = Office(
+        ledger=parts.office_ledger,
+        keys=KeyCache(parts.redis),
+        budgets=Budgets(parts.redis),
+        clock=parts.clock,
+        aside=parts.aside,
     )
     authenticate = _authenticate(authenticator)
     for place, path in enumerate(BASE_PATHS):

@@ -32,6 +32,14 @@ class _Remembered:
     until_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    """One under way, for a crowd that comes with the same key."""
+
+    began_s: float
+    found: Future[KeyRecord | None]
+
+
 class Authenticator:
     """Turns request headers into the key they prove."""
 
@@ -40,7 +48,7 @@ class Authenticator:
         self._cache = cache
         self._clock = clock
         self._local: dict[str, _Remembered] = {}
-        self._pending: dict[str, Future[KeyRecord | None]] = {}
+        self._pending: dict[str, _LookUp] = {}
 
     def key(self, authorization: str | None) -> KeyRecord:
         """The key behind an `Authorization` header, valid now.
@@ -69,26 +77,39 @@ class Authenticator:
             raise Forbidden("Management keys cannot be used for inference. Use an inference key.")
         return record
 
+    def management_key(self, authorization: str | None) -> KeyRecord:
+        """As `key`, for endpoints that manage keys, members and money.
+
+        Raises:
+            Forbidden: an inference key.
+        """
+        record = self.key(authorization)
+        if record.kind != "management":
+            raise Forbidden("Only management keys can perform this operation")
+        return record
+
     def _find(self, key_hash: str) -> KeyRecord | None:
         now_s = time.monotonic()
         remembered = self._local.get(key_hash)
         if remembered is not None and remembered.until_s > now_s:
             return remembered.record
         pending = self._pending.get(key_hash)
-        if pending is not None:
-            return pending.result()
+        if pending is not None and now_s - pending.began_s < LOCAL_TTL_S:
+            return pending.found.result()
         return self._found_for_all(key_hash, now_s)
 
     def _found_for_all(self, key_hash: str, now_s: float) -> KeyRecord | None:
         """Look a key up once for a whole crowd that comes with it at the same moment."""
-        pending = self._pending[key_hash] = Future()
+        look_up = self._pending[key_hash] = _LookUp(now_s, Future())
+        pending = look_up.found
         try:
             record = self._look_up(key_hash)
         except BaseException as error:
             pending.set_exception(error)  # nobody may be left waiting
             raise
         finally:
-            del self._pending[key_hash]
+            if self._pending.get(key_hash) is look_up:  # a slow one is replaced meanwhile
+                del self._pending[key_hash]
         if len(self._local) >= LOCAL_MAX:
             self._local.clear()
         self._local[key_hash] = _Remembered(record, now_s + LOCAL_TTL_S)
@@ -96,7 +117,8 @@ class Authenticator:
         return record
 
     def _look_up(self, key_hash: str) -> KeyRecord | None:
-        cached = self._cache.get(key_hash)
+        known = self._cache.get(key_hash)
+        cached = known.record
         now_ms = self._clock.now_ms()
         if cached is not None and now_ms - cached.fetched_ms < FRESH_MS:
             return cached
@@ -107,7 +129,7 @@ class Authenticator:
                 raise
             return cached  # no valid key is told 401 because SQL is away
         if record is not None:
-            self._cache.put(replace(record, fetched_ms=now_ms))
+            self._cache.put(replace(record, fetched_ms=now_ms), known.mark)
         return record
 
 
@@ -120,4 +142,6 @@ def _token(authorization: str | None) -> str:
         raise Unauthorized(
             "No auth credentials found. Send your key as `Authorization: Bearer sk-or-v1-…`."
         )
+    if not token.startswith(api_keys.PREFIX):
+        raise Unauthorized("User not found.")  # no key of ours: nobody need be asked
     return token

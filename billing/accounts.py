@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO, FUNDING, Posting, balances, open_accounts, post
-from billing.tables import accounts, api_keys, entries, transactions
+from billing.tables import accounts, entries, transactions
 from routing import ids
 from routing.budgets import account_scope
 from routing.errors import BadRequest, Conflict, NotFound
-from routing.wire.account import NO_POLICY, Budget, RoutingPolicy
+from routing.wire.account import (
+    NO_POLICY,
+    NO_SETTINGS,
+    AccountSettings,
+    Budget,
+    RoutingPolicy,
+)
 
+AccountKind = Literal["personal", "organization"]
 #: Longest name of an account or key, and longest reference or note of a grant.
 TEXT_MAX = 256
 #: Accounts listed at once; an operator with more asks for the next page.
@@ -29,6 +37,9 @@ class Account:
         granted_nano: all credit ever given, bought or not.
         purchased_nano: the part that was bought.
         policy: where its requests may go.
+        settings: what else it has chosen.
+        version: which change this is, of its settings, budgets or spend.
+        closed_ms: when it was deleted; None while it lives.
     """
 
     id: str
@@ -37,6 +48,10 @@ class Account:
     granted_nano: int = 0
     purchased_nano: int = 0
     policy: RoutingPolicy = NO_POLICY
+    kind: AccountKind = "personal"
+    settings: AccountSettings = NO_SETTINGS
+    version: int = 0
+    closed_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +69,29 @@ class Grant:
     purchased: bool = True
 
 
-def create_account(ledger: Ledger, name: str, now_ms: int) -> Account:
+def create_account(
+    ledger: Ledger, name: str, now_ms: int, kind: AccountKind = "personal"
+) -> Account:
     """Open an account without credit.
 
     Raises:
         BadRequest: a name that is blank or too long.
         Unavailable: the database is away.
     """
-    account = Account(id=ids.account_id(), name=checked_text(name, "name"), created_ms=now_ms)
     with ledger.writing() as connection:
-        connection.execute(
-            insert(accounts),
-            {"id": account.id, "name": account.name, "created_ms": account.created_ms},
-        )
-        open_accounts(connection, {account_scope(account.id)})
+        return open_account(connection, name, now_ms, kind)
+
+
+def open_account(
+    connection: Connection, name: str, now_ms: int, kind: AccountKind = "personal"
+) -> Account:
+    """The same, as a part of something larger."""
+    account = Account(
+        id=ids.account_id(), name=checked_text(name, "name"), created_ms=now_ms, kind=kind
+    )
+    row = {"id": account.id, "name": account.name, "created_ms": now_ms, "kind": kind}
+    connection.execute(insert(accounts), row)
+    open_accounts(connection, {account_scope(account.id)})
     return account
 
 
@@ -88,10 +112,10 @@ def list_accounts(ledger: Ledger, *, after: str = "") -> tuple[Account, ...]:
 
 def change_policy(
     ledger: Ledger, account_id: str, change: Callable[[RoutingPolicy], RoutingPolicy]
-) -> tuple[RoutingPolicy, tuple[str, ...]]:
+) -> RoutingPolicy:
     """Say where an account's requests may go; changes made at once come one after the other.
 
-    Returns the policy and, if it is another one now, the hashes of the keys that cache the old one.
+    Its keys are cached with the policy: change it through `billing.changes`.
 
     Raises:
         NotFound: no such account.
@@ -105,16 +129,13 @@ def change_policy(
         before = RoutingPolicy.from_json(found)
         after = change(before)
         if after == before:
-            return after, ()
+            return after
         connection.execute(
             update(accounts)
             .where(accounts.c.id == account_id)
-            .values(policy=after.to_json().decode())
+            .values(policy=after.to_json().decode(), version=accounts.c.version + 1)
         )
-        hashes = connection.execute(
-            select(api_keys.c.hash).where(api_keys.c.account_id == account_id)
-        )
-        return after, tuple(hashes.scalars())
+    return after
 
 
 def grant(ledger: Ledger, account_id: str, wanted: Grant, now_ms: int) -> Budget:
@@ -169,7 +190,9 @@ def checked_text(text: str, param: str) -> str:
 
 
 def _account(row: RowMapping) -> Account:
-    return Account(**{**dict(row), "policy": RoutingPolicy.from_json(row["policy"])})
+    policy = RoutingPolicy.from_json(row["policy"])
+    settings = AccountSettings.from_json(row["settings"])
+    return Account(**{**dict(row), "policy": policy, "settings": settings})
 
 
 def _count(connection: Connection, account_id: str, wanted: Grant) -> None:

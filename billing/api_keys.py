@@ -10,13 +10,22 @@ from sqlalchemy import Connection, case, func, insert, select, update
 
 from billing.accounts import checked_text
 from billing.bill import MS_MAX
+from billing.byok import byok_keys_of
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
-from billing.spend import key_limits, window_budgets
+from billing.spend import key_limits, rules_of, window_budgets
 from billing.tables import accounts, api_keys, key_usage_days
 from routing.budgets import LimitReset, day_of, window_start_day
 from routing.errors import BadRequest, NotFound
-from routing.wire.account import Budget, KeyKind, KeyRecord, RoutingPolicy
+from routing.wire.account import (
+    AccountSettings,
+    Budget,
+    BudgetRule,
+    KeyKind,
+    KeyRecord,
+    RateLimits,
+    RoutingPolicy,
+)
 
 PREFIX = "sk-or-v1-"
 #: 256 bits, printed as 64 hex digits: guessing is hopeless, so an unsalted hash is enough.
@@ -115,6 +124,19 @@ def find(ledger: Ledger, key_hash: str, now_ms: int) -> KeyRecord | None:
         return _find(connection, key_hash, now_ms)
 
 
+def hashes_of(ledger: Ledger, account_id: str) -> tuple[str, ...]:
+    """The keys of an account: whose cached records hold what is said of the account.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    query = select(api_keys.c.hash).where(
+        api_keys.c.account_id == account_id, api_keys.c.deleted_ms.is_(None)
+    )
+    with ledger.reading() as connection:
+        return tuple(connection.execute(query).scalars())
+
+
 def disable(ledger: Ledger, key_hash: str, now_ms: int) -> bool:
     """Shut a key; False when nobody knows it. What is under way with it is still settled.
 
@@ -170,18 +192,28 @@ def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
 
 def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | None:
     row = connection.execute(
-        select(api_keys, accounts.c.purchased_nano, accounts.c.policy)
+        select(
+            api_keys,
+            accounts.c.purchased_nano,
+            accounts.c.policy,
+            accounts.c.settings,
+            accounts.c.closed_ms,
+        )
         .join(accounts, accounts.c.id == api_keys.c.account_id)
-        .where(api_keys.c.hash == key_hash)
+        .where(api_keys.c.hash == key_hash, api_keys.c.deleted_ms.is_(None))
     ).one_or_none()
     if row is None:
         return None
+    user_id = row.creator_user_id or ""
+    settings = AccountSettings.from_json(row.settings)
+    rules = rules_of(connection, {row.account_id}).get(row.account_id, ())
     return KeyRecord(
         key_hash=row.hash,
         account_id=row.account_id,
         kind=row.kind,
         label=row.label,
-        disabled=row.disabled,
+        name=row.name,
+        disabled=row.disabled or row.closed_ms is not None,
         expires_ms=row.expires_ms,
         limit_nano=row.limit_nano,
         limit_reset=row.limit_reset,
@@ -189,5 +221,20 @@ def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | Non
         purchased=row.purchased_nano > 0,
         purchased_nano=row.purchased_nano,
         policy=RoutingPolicy.from_json(row.policy),
+        creator_user_id=user_id,
+        budgets=tuple(
+            BudgetRule(
+                owner=rule.owner,
+                interval=rule.interval,
+                limit_nano=rule.limit_nano,
+                include_byok=rule.include_byok,
+            )
+            for rule in rules
+            if rule.bounds(key_hash, user_id)
+        ),
+        rates=RateLimits(rpm=row.rpm, tpm=row.tpm, parallel=row.parallel),
+        account_rates=settings.rates,
+        byok=byok_keys_of(connection, row.account_id, key_hash, user_id),
+        logs=settings.logs,
         fetched_ms=now_ms,
     )

@@ -9,6 +9,7 @@ import orjson
 
 from billing.ledger import (
     AMOUNT_MAX_NANO,
+    BYOK_FEES,
     INFERENCE_COST,
     INSURED_LOSS,
     REVENUE,
@@ -17,7 +18,7 @@ from billing.ledger import (
     payable,
 )
 from routing.budgets import account_scope
-from routing.catalog.pricing import cost
+from routing.catalog.pricing import Cost
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 from routing.wire.job import AttemptRecord, Charge
@@ -39,6 +40,8 @@ class Bill:
     Attributes:
         created_ms: admission; the spend belongs to this day.
         cost_nano: what the customer pays.
+        byok_nano: what their own provider key paid.
+        byok: whether it counts as a request with such a key.
         posting: the transaction; None when no money moves.
         row: every column of `generations`.
     """
@@ -48,6 +51,9 @@ class Bill:
     key_hash: str
     created_ms: int
     cost_nano: int
+    byok_nano: int
+    byok: bool
+    member: str
     posting: Posting | None
     row: dict[str, Any]
 
@@ -61,14 +67,17 @@ def bill(charge: Charge, strange: tuple[str, ...], now_ms: int) -> Bill:
         now_ms: the moment of settlement.
     """
     usage, odd = _sane(charge.usage)
-    total_nano = _total_nano(charge, usage)
-    if not 0 <= total_nano <= AMOUNT_MAX_NANO:
-        total_nano, odd = 0, (*odd, "cost_out_of_range")
-    cost_nano = 0 if charge.insured else total_nano
+    spent = _spent(charge, usage)
+    if not 0 <= spent.total_nano <= AMOUNT_MAX_NANO:
+        spent, odd = Cost(terms=spent.terms), (*odd, "cost_out_of_range")
+    cost_nano = 0 if charge.insured else spent.charged_nano
+    byok = bool(charge.byok) and not charge.insured
     created_ms = _within(charge.created_ms, MS_MAX)
     row = _identity(charge, created_ms, now_ms) | _figures(charge, usage)
     row["cost_nano"] = cost_nano
-    row["upstream_cost_nano"] = total_nano
+    row["upstream_cost_nano"] = spent.total_nano
+    row["fee_nano"] = 0 if charge.insured else spent.fee_nano
+    row["discount_nano"] = 0 if charge.insured else spent.discount_nano
     row["flags"] = _json([*usage.flags, *odd, *strange])
     return Bill(
         generation_id=charge.generation_id,
@@ -76,20 +85,30 @@ def bill(charge: Charge, strange: tuple[str, ...], now_ms: int) -> Bill:
         key_hash=charge.caller.key_hash,
         created_ms=created_ms,
         cost_nano=cost_nano,
-        posting=_posting(charge, total_nano, to_suspense=bool(strange)),
+        byok_nano=spent.total_nano if byok else 0,
+        byok=byok,
+        member=_text(charge.caller.member),
+        posting=_posting(charge, spent, to_suspense=bool(strange)),
         row=row,
     )
 
 
-def _total_nano(charge: Charge, usage: Usage) -> int:
-    """What the provider is owed. A call that ended without any usage owes no price per request."""
+def _spent(charge: Charge, usage: Usage) -> Cost:
+    """What it comes to. A call that ended without any usage owes no price per request."""
+    spent = replace(charge, usage=usage).cost
     used = usage.prompt_tokens or usage.completion_tokens or usage.images
     if not used and (charge.insured or charge.outcome == "cancelled"):
-        return 0
-    return cost(usage, charge.price).total_nano
+        return Cost(terms=spent.terms)
+    return spent
 
 
-def _posting(charge: Charge, total_nano: int, *, to_suspense: bool) -> Posting | None:
+def _posting(charge: Charge, spent: Cost, *, to_suspense: bool) -> Posting | None:
+    payer = SUSPENSE if to_suspense else account_scope(charge.caller.account_id)
+    if charge.byok:  # their key paid the provider: between us there is the fee alone
+        fee_nano = 0 if charge.insured else spent.fee_nano
+        lines = ((payer, -fee_nano), (BYOK_FEES, fee_nano))
+        return Posting(reference=charge.generation_id, kind="usage", lines=lines) if fee_nano else None
+    total_nano = spent.total_nano
     if total_nano == 0:
         return None
     owed = (payable(charge.provider or "unknown"), total_nano)
@@ -99,11 +118,13 @@ def _posting(charge: Charge, total_nano: int, *, to_suspense: bool) -> Posting |
             kind="insured",
             lines=((INSURED_LOSS, -total_nano), owed),
         )
-    payer = SUSPENSE if to_suspense else account_scope(charge.caller.account_id)
+    paid_nano = spent.charged_nano
+    # Nothing is left of a discount of all.
+    paid = ((payer, -paid_nano), (REVENUE, paid_nano)) if paid_nano else ()
     return Posting(
         reference=charge.generation_id,
         kind="usage",
-        lines=((payer, -total_nano), (REVENUE, total_nano), (INFERENCE_COST, -total_nano), owed),
+        lines=(*paid, (INFERENCE_COST, -total_nano), owed),
     )
 
 
@@ -118,7 +139,12 @@ def _identity(charge: Charge, created_ms: int, now_ms: int) -> dict[str, Any]:
         "stream": charge.stream,
         "outcome": charge.outcome,
         "insured": charge.insured,
-        "byok": False,
+        "byok": bool(charge.byok),
+        "byok_id": charge.byok or None,
+        "user_id": _text(caller.member) or None,
+        "session_id": _text_or_none(caller.session_id),
+        "user_agent": _text_or_none(caller.user_agent),
+        "app_id": None,
         "created_ms": created_ms,
         "finished_ms": _within(charge.finished_ms, MS_MAX),
         "settled_ms": now_ms,
@@ -167,6 +193,7 @@ def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
         "status": attempt.status,
         "latency_ms": attempt.latency_ms,
         "message": attempt.message[:TEXT_MAX],
+        "byok": attempt.byok,
     }
 
 

@@ -25,7 +25,11 @@ class Generation:
 
     Attributes:
         insured: nothing was charged (zero completion insurance); `cost_nano` is 0.
-        upstream_cost_nano: what the provider is owed.
+        upstream_cost_nano: what the provider is owed: by us, or for `byok` by the customer.
+        fee_nano: the part of `cost_nano` that is for use of an own provider key.
+        discount_nano: what was taken off for keeping prompts and answers.
+        byok_id: the own provider key that was used.
+        user_id: who made the key it was asked with.
         price: what was applied; never priced anew.
         flags: why a figure was clamped, estimated or booked to suspense.
     """
@@ -60,6 +64,13 @@ class Generation:
     app_url: str | None
     app_title: str | None
     external_user: str | None
+    fee_nano: int = 0
+    discount_nano: int = 0
+    byok_id: str | None = None
+    user_id: str | None = None
+    app_id: int | None = None
+    session_id: str | None = None
+    user_agent: str | None = None
 
     @property
     def cache_discount_nano(self) -> int | None:
@@ -67,8 +78,8 @@ class Generation:
         usage = self.usage
         if self.insured or not (usage.cached_tokens or usage.cache_write_tokens):
             return None
-        plain = replace(usage, cached_tokens=0, cache_write_tokens=0)
-        return cost(plain, self.price).total_nano - self.cost_nano
+        plain = replace(usage, cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+        return cost(plain, self.price).total_nano - self.upstream_cost_nano
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,13 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Select,
+    and_,
+    case,
     cast,
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
     union_all,
@@ -30,6 +33,7 @@ from billing.tables import (
     generations,
     key_usage_days,
     ledger_accounts,
+    spend_days,
     transactions,
 )
 from routing.budgets import MS_PER_DAY
@@ -176,7 +180,10 @@ def _providers_are_owed(_now_ms: int) -> Query:
     return (
         select(generations.c.id)
         .outerjoin(owed, owed.c.id == generations.c.id)
-        .where(generations.c.upstream_cost_nano != func.coalesce(owed.c.total, 0))
+        .where(
+            case((generations.c.byok, 0), else_=generations.c.upstream_cost_nano)
+            != func.coalesce(owed.c.total, 0)
+        )
     )
 
 
@@ -210,19 +217,53 @@ def _key_days_are_sums(_now_ms: int) -> Query:
         key_usage_days.c.key_hash,
         key_usage_days.c.day,
         key_usage_days.c.usage_nano,
+        key_usage_days.c.byok_usage_nano,
         key_usage_days.c.requests,
     )
     settled = select(
         generations.c.key_hash,
         (generations.c.created_ms // MS_PER_DAY).label("day"),
         -generations.c.cost_nano,
+        -_paid_by_own_key(),
         literal(-1),
     )
-    pile = union_all(counted, settled).subquery()
+    return _unlike(union_all(counted, settled).subquery(), "key_hash")
+
+
+def _owner_days_are_sums(_now_ms: int) -> Query:
+    counted = select(
+        spend_days.c.owner,
+        spend_days.c.day,
+        spend_days.c.usage_nano,
+        spend_days.c.byok_usage_nano,
+        spend_days.c.requests,
+    )
+    day = (generations.c.created_ms // MS_PER_DAY).label("day")
+    amounts = (-generations.c.cost_nano, -_paid_by_own_key(), literal(-1))
+    of_accounts = select((literal("org:") + generations.c.account_id).label("owner"), day, *amounts)
+    of_members = select(
+        (literal("member:") + generations.c.account_id + "/" + generations.c.user_id), day, *amounts
+    ).where(generations.c.user_id.is_not(None))
+    return _unlike(union_all(counted, of_accounts, of_members).subquery(), "owner")
+
+
+def _paid_by_own_key() -> Any:
+    own = and_(generations.c.byok, not_(generations.c.insured))
+    return case((own, generations.c.upstream_cost_nano), else_=0)
+
+
+def _unlike(pile: Any, name: str) -> Query:
+    """Rows of one name and day whose sums do not cancel out."""
     return (
-        select(pile.c.key_hash)
-        .group_by(pile.c.key_hash, pile.c.day)
-        .having(or_(func.sum(pile.c.usage_nano) != 0, func.sum(pile.c.requests) != 0))
+        select(pile.c[name])
+        .group_by(pile.c[name], pile.c.day)
+        .having(
+            or_(
+                func.sum(pile.c.usage_nano) != 0,
+                func.sum(pile.c.byok_usage_nano) != 0,
+                func.sum(pile.c.requests) != 0,
+            )
+        )
     )
 
 
@@ -319,6 +360,11 @@ TRUTHS = (
         name="key_days_are_sums",
         sentence="The daily spend of each key is the sum of its generations of that day.",
         offenders=_key_days_are_sums,
+    ),
+    Truth(
+        name="owner_days_are_sums",
+        sentence="The daily spend of each account and member is the sum of its generations.",
+        offenders=_owner_days_are_sums,
     ),
     Truth(
         name="amounts_are_whole",

@@ -5,6 +5,10 @@ Customer credit is what we owe, so a grant adds to it and usage takes from it. L
     acct:<account id>   credit of a customer
     funding             the other side of grants: money that came in
     revenue             what customers were charged
+    byok_fees           what they were charged for use of their own provider keys
+    purchase_fees       what they were charged for buying credit
+    expired             credit that was not used in time
+    forfeited           credit that was left in closed accounts
     inference_cost      what served generations cost us
     payable:<provider>  what we owe a provider
     insured_loss        what generations that were not charged cost us
@@ -24,13 +28,17 @@ from sqlalchemy import Connection, bindparam, select, update
 from billing.db import insert_rows
 from billing.tables import entries, ledger_accounts, transactions
 
-Kind = Literal["grant", "usage", "insured", "refund"]
+Kind = Literal["grant", "usage", "insured", "refund", "purchase_refund", "expiry", "forfeit"]
 
 REVENUE = "revenue"
 INFERENCE_COST = "inference_cost"
 INSURED_LOSS = "insured_loss"
 FUNDING = "funding"
 SUSPENSE = "suspense"
+BYOK_FEES = "byok_fees"
+PURCHASE_FEES = "purchase_fees"
+EXPIRED = "expired"
+FORFEITED = "forfeited"
 #: Made by the first migration; customers and providers come as they are met.
 SYSTEM_ACCOUNTS = (REVENUE, INFERENCE_COST, INSURED_LOSS, FUNDING, SUSPENSE)
 

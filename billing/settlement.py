@@ -3,8 +3,11 @@
 | generation                | customer | other entries                                           |
 |---------------------------|----------|---------------------------------------------------------|
 | done, cancelled           | -cost    | revenue +cost, inference_cost -cost, payable:… +cost     |
+| own provider key          | -fee     | byok_fees +fee; the customer owes the provider           |
 | insured, provider took it | none     | insured_loss -cost, payable:… +cost                      |
 | cost of zero              | none     | no transaction: the generation's row is the whole record |
+
+What an account that keeps its prompts saves is taken off its entry and off revenue, not off cost.
 
 A charge for an account or key that nobody knows is booked to `suspense` instead of the customer and
 flagged, so that one odd charge never blocks the batch it came in.
@@ -14,18 +17,36 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
+from billing.apps import app_ids
 from billing.bill import Bill, bill
 from billing.db import Ledger, insert_rows, upsert
 from billing.ledger import balances, post
-from billing.spend import KeyLimit, key_limits, window_budgets
-from billing.tables import accounts, api_keys, generations, key_usage_days
-from routing.budgets import account_scope, day_of
+from billing.spend import (
+    KeyLimit,
+    free_byok_budgets,
+    key_limits,
+    rule_budgets,
+    rules_of,
+    window_budgets,
+)
+from billing.tables import (
+    accounts,
+    activity_days,
+    api_keys,
+    generations,
+    key_usage_days,
+    spend_days,
+)
+from routing.budgets import account_scope, day_of, member, organisation
 from routing.wire.account import Budget
 from routing.wire.job import Charge
 
+#: Requests a month with own provider keys that no fee is taken for, unless a setting says so.
+BYOK_FREE_REQUESTS = 1_000_000
 #: Charges in one transaction: long enough to share one fsync, short enough to keep no one waiting.
 BATCH_MAX = 500
 
@@ -62,7 +83,12 @@ class _Known:
         return tuple(flags)
 
 
-def settle(ledger: Ledger, charges: Sequence[Charge], now_ms: int) -> Settled:
+def settle(
+    ledger: Ledger,
+    charges: Sequence[Charge],
+    now_ms: int,
+    byok_free_requests: int = BYOK_FREE_REQUESTS,
+) -> Settled:
     """Book a batch in one transaction: all of it, or none of it.
 
     Of several charges for one generation the first that is committed counts, for ever.
@@ -71,6 +97,7 @@ def settle(ledger: Ledger, charges: Sequence[Charge], now_ms: int) -> Settled:
         ledger: where to.
         charges: at most `BATCH_MAX`, in any order, with any repetition.
         now_ms: the moment of settlement. Spend belongs to the day a generation was admitted.
+        byok_free_requests: what an account may do with its own provider keys in a month.
 
     Raises:
         Unavailable: nothing was booked; the same batch may be tried again.
@@ -86,11 +113,15 @@ def settle(ledger: Ledger, charges: Sequence[Charge], now_ms: int) -> Settled:
         known = _look_up(connection, first.values())
         # In order of id: two settlers with the same charges then wait for each other in turn.
         bills = [bill(first[name], known.strange(first[name]), now_ms) for name in sorted(first)]
+        apps = app_ids(connection, list(first.values()), now_ms)
+        for one in bills:
+            one.row["app_id"] = apps.get(one.row["app_url"])
         new = _insert_generations(connection, bills)
         booked = [one for one in bills if one.generation_id in new]
         post(connection, [one.posting for one in booked if one.posting is not None], now_ms)
         _count_spend(connection, booked)
-        budgets = _budgets(connection, known, bills)
+        _count_activity(connection, booked)
+        budgets = _budgets(connection, known, bills, byok_free_requests)
     return Settled(budgets=budgets, new=new)
 
 
@@ -111,36 +142,88 @@ def _insert_generations(connection: Connection, bills: Sequence[Bill]) -> frozen
 
 
 def _count_spend(connection: Connection, booked: Sequence[Bill]) -> None:
-    """Add to each key's days, and tell caches of the key that it changed."""
-    days: dict[tuple[str, int], tuple[int, int]] = {}
-    for one in booked:
-        slot = (one.key_hash, day_of(one.created_ms))
-        usage_nano, requests = days.get(slot, (0, 0))
-        days[slot] = (usage_nano + one.cost_nano, requests + 1)
-    if not days:
+    """Add to the days of keys, members and accounts, and tell caches of them that they changed."""
+    if not booked:
         return
-    connection.execute(
-        upsert(connection, key_usage_days, "usage_nano", "byok_usage_nano", "requests"),
-        [
-            {
-                "key_hash": key_hash,
-                "day": day,
-                "usage_nano": usage_nano,
-                "byok_usage_nano": 0,
-                "requests": requests,
-            }
-            for (key_hash, day), (usage_nano, requests) in sorted(days.items())
-        ],
-    )
+    of_keys: _Sums = {}
+    of_owners: _Sums = {}
+    for one in booked:
+        day = day_of(one.created_ms)
+        spent = (one.cost_nano, one.byok_nano, 1, int(one.byok))
+        _add(of_keys, (one.key_hash, day), spent[:3])
+        _add(of_owners, (organisation(one.account_id), day), spent)
+        if one.member:
+            _add(of_owners, (member(one.account_id, one.member), day), spent)
+    _upsert(connection, key_usage_days, ("key_hash", "day"), of_keys)
+    _upsert(connection, spend_days, ("owner", "day"), of_owners)
+    used = {one.key_hash: one.created_ms for one in sorted(booked, key=lambda one: one.created_ms)}
     connection.execute(
         update(api_keys)
         .where(api_keys.c.hash == bindparam("key"))
-        .values(version=api_keys.c.version + 1),
-        [{"key": key_hash} for key_hash in sorted({one.key_hash for one in booked})],
+        .values(version=api_keys.c.version + 1, last_used_ms=bindparam("used")),
+        [{"key": key_hash, "used": used[key_hash]} for key_hash in sorted(used)],
+    )
+    connection.execute(
+        update(accounts)
+        .where(accounts.c.id == bindparam("account"))
+        .values(version=accounts.c.version + 1),
+        [{"account": name} for name in sorted({one.account_id for one in booked})],
     )
 
 
-def _budgets(connection: Connection, known: _Known, bills: Sequence[Bill]) -> tuple[Budget, ...]:
+def _count_activity(connection: Connection, booked: Sequence[Bill]) -> None:
+    """Add to what accounts are told of their days."""
+    sums: _Sums = {}
+    names: dict[tuple[str | int, ...], str] = {}
+    for one in booked:
+        row = one.row
+        slot = (
+            one.account_id, day_of(one.created_ms), one.key_hash, row["model_id"],
+            row["endpoint_id"],
+        )  # fmt: skip
+        counts = (
+            one.cost_nano,
+            one.byok_nano,
+            1,
+            *(row[f"{kind}_tokens"] for kind in ("prompt", "completion", "reasoning", "cached")),
+        )
+        names[slot] = row["provider"]
+        _add(sums, slot, counts)
+    if sums:
+        keys = ("account_id", "day", "key_hash", "model_id", "endpoint_id")
+        _upsert(connection, activity_days, keys, sums, {"provider": names})
+
+
+_Sums = dict[tuple[str | int, ...], tuple[int, ...]]
+
+
+def _add(sums: _Sums, slot: tuple[str | int, ...], counts: tuple[int, ...]) -> None:
+    known = sums.get(slot)
+    sums[slot] = (
+        counts if known is None else tuple(a + b for a, b in zip(known, counts, strict=True))
+    )
+
+
+def _upsert(
+    connection: Connection,
+    table: Table,
+    keys: tuple[str, ...],
+    sums: _Sums,
+    labels: Mapping[str, Mapping[tuple[str | int, ...], str]] = MappingProxyType({}),
+) -> None:
+    """Add counts to a table's rows, in the order of its columns and of its keys."""
+    counted = [c.name for c in table.columns if c.name not in keys and c.name not in labels]
+    rows = [
+        dict(zip((*keys, *counted), (*slot, *counts), strict=True))
+        | {label: texts[slot] for label, texts in labels.items()}
+        for slot, counts in sorted(sums.items())
+    ]
+    connection.execute(upsert(connection, table, *counted), rows)
+
+
+def _budgets(
+    connection: Connection, known: _Known, bills: Sequence[Bill], byok_free_requests: int
+) -> tuple[Budget, ...]:
     """Read again what was just written: only now do versions and sums belong together."""
     scopes = {account_scope(name) for name in known.accounts}
     credit = tuple(
@@ -149,4 +232,17 @@ def _budgets(connection: Connection, known: _Known, bills: Sequence[Bill]) -> tu
     )
     limits = key_limits(connection, known.keys)
     moments = [(limits[one.key_hash], one.created_ms) for one in bills if one.key_hash in limits]
-    return credit + window_budgets(connection, moments)
+    rules = rules_of(connection, known.accounts)
+    bounded = [
+        (rule, one.created_ms)
+        for one in bills
+        for rule in rules.get(one.account_id, ())
+        if rule.bounds(one.key_hash, one.member)
+    ]
+    free = [(one.account_id, one.created_ms) for one in bills if one.row["byok"]]
+    return (
+        credit
+        + window_budgets(connection, moments)
+        + rule_budgets(connection, bounded)
+        + free_byok_budgets(connection, free, byok_free_requests)
+    )

@@ -40,6 +40,10 @@ accounts = Table(
     Column("granted_nano", BigInteger, nullable=False, server_default="0"),
     Column("purchased_nano", BigInteger, nullable=False, server_default="0"),
     Column("policy", Text, nullable=False, server_default="{}"),
+    Column("kind", Text, nullable=False, server_default="personal"),
+    Column("settings", Text, nullable=False, server_default="{}"),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Column("closed_ms", BigInteger),
 )
 
 api_keys = Table(
@@ -58,6 +62,15 @@ api_keys = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("creator_user_id", Text),
+    Column("app_id", Integer),
+    Column("rpm", Integer),
+    Column("tpm", Integer),
+    Column("parallel", Integer),
+    Column("last_used_ms", BigInteger),
+    # A deleted key is kept: what is under way with it is still booked to its account.
+    Column("deleted_ms", BigInteger),
+    Index(None, "account_id", "created_ms"),
 )
 
 ledger_accounts = Table(
@@ -134,6 +147,14 @@ generations = Table(
     Column("video_tokens", BigInteger, nullable=False, server_default="0"),
     Column("image_output_tokens", BigInteger, nullable=False, server_default="0"),
     Column("audio_output_tokens", BigInteger, nullable=False, server_default="0"),
+    # Of `cost_nano`: the fee for use of the account's own provider key, and what logging took off.
+    Column("fee_nano", BigInteger, nullable=False, server_default="0"),
+    Column("discount_nano", BigInteger, nullable=False, server_default="0"),
+    Column("byok_id", Text),
+    Column("user_id", Text),
+    Column("app_id", Integer),
+    Column("session_id", Text),
+    Column("user_agent", Text),
     Index(None, "account_id", "created_ms"),
     Index(None, "key_hash", "created_ms"),
 )
@@ -146,6 +167,181 @@ key_usage_days = Table(
     Column("usage_nano", BigInteger, nullable=False),
     Column("byok_usage_nano", BigInteger, nullable=False),
     Column("requests", BigInteger, nullable=False),
+)
+
+# Spend of whoever has a budget besides keys: `org:<account>`, `member:<account>/<user>`.
+spend_days = Table(
+    "spend_days",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("usage_nano", BigInteger, nullable=False),
+    Column("byok_usage_nano", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("byok_requests", BigInteger, nullable=False),
+)
+
+# What /activity tells: one row per key, model and endpoint of a UTC day.
+activity_days = Table(
+    "activity_days",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("key_hash", Text, primary_key=True),
+    Column("model_id", Text, primary_key=True),
+    Column("endpoint_id", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("usage_nano", BigInteger, nullable=False),
+    Column("byok_usage_nano", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+)
+
+# A limit of its own for a key, a member or the whole account, one per interval.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("owner", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("limit_nano", BigInteger, nullable=False),
+    Column("include_byok", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("owner", "interval"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("first_name", Text, nullable=False, server_default=""),
+    Column("last_name", Text, nullable=False, server_default=""),
+    Column("password_hash", Text),
+    Column("oidc_issuer", Text),
+    Column("oidc_subject", Text),
+    Column("site_admin", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("oidc_issuer", "oidc_subject"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), primary_key=True, index=True),
+    Column("role", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False, index=True),
+    Column("account_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
+)
+
+# Applications, by the origin they say they are of; ids are small integers as in the contract.
+apps = Table(
+    "apps",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("origin", Text, nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+# One-time codes of the PKCE flow, by their hash.
+auth_codes = Table(
+    "auth_codes",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("user_id", Text),
+    Column("app_id", Integer),
+    Column("callback_url", Text, nullable=False),
+    Column("challenge", Text),
+    Column("challenge_method", Text),
+    Column("key_label", Text, nullable=False),
+    Column("limit_nano", BigInteger),
+    Column("limit_reset", Text),
+    Column("key_expires_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
+    Column("used_ms", BigInteger),
+    Column("key_hash", Text),
+)
+
+# Provider keys of customers; `sealed` opens only for its own row, see routing/sealing.py.
+byok_keys = Table(
+    "byok_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("provider", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("kek_id", Text, nullable=False, index=True),
+    Column("disabled", Boolean, nullable=False),
+    Column("always_use", Boolean, nullable=False),
+    Column("is_fallback", Boolean, nullable=False),
+    Column("sort_order", Integer, nullable=False),
+    Column("allowed_models", Text),
+    Column("allowed_user_ids", Text),
+    Column("allowed_key_hashes", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+# `status`: pending, paid, refunded (wholly or in part), failed.
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("processor", Text, nullable=False),
+    Column("processor_id", Text),
+    Column("status", Text, nullable=False),
+    Column("automatic", Boolean, nullable=False),
+    Column("crypto", Boolean, nullable=False),
+    Column("credit_nano", BigInteger, nullable=False),
+    Column("fee_nano", BigInteger, nullable=False),
+    Column("refunded_nano", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("paid_ms", BigInteger),
+    Column("note", Text, nullable=False, server_default=""),
+    UniqueConstraint("processor", "processor_id"),
+)
+
+# What payment processors told us, once each.
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("processor", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("received_ms", BigInteger, nullable=False),
+)
+
+# Prompts and answers of accounts that chose to have them kept.
+generation_contents = Table(
+    "generation_contents",
+    metadata,
+    Column("generation_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False, index=True),
+    Column("sealed", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False, index=True),
 )
 
 # One row per endpoint and hour (since 1970) that is over; histograms are JSON, bucket to count.

@@ -10,6 +10,8 @@ from datetime import date
 from typing import Literal
 
 LimitReset = Literal["daily", "weekly", "monthly"]
+#: Of a budget: as a key's limit, with a name for the one that never starts anew.
+Interval = Literal["daily", "weekly", "monthly", "lifetime"]
 
 MS_PER_DAY = 86_400_000
 #: Proleptic ordinal of 1970-01-01: turns days since the epoch into dates and back.
@@ -32,6 +34,37 @@ def key_scope(key_hash: str, limit_reset: LimitReset | None, now_ms: int) -> str
     """The limit of a key in the window that holds `now_ms`; `@ever` when the limit never resets."""
     start = window_start_day(limit_reset, now_ms)
     return f"key:{key_hash}@{'ever' if start is None else start}"
+
+
+def organisation(account_id: str) -> str:
+    """Whose spend is all that an account spends."""
+    return f"org:{account_id}"
+
+
+def member(account_id: str, user_id: str) -> str:
+    """Whose spend is that of all keys one member made in an account."""
+    return f"member:{account_id}/{user_id}"
+
+
+def key_owner(key_hash: str) -> str:
+    """Whose spend is that of one key; for budgets it has besides its own limit."""
+    return f"spend:{key_hash}"
+
+
+def reset_of(interval: Interval) -> LimitReset | None:
+    """The interval as a limit knows it."""
+    return None if interval == "lifetime" else interval
+
+
+def owner_scope(owner: str, interval: Interval, now_ms: int) -> str:
+    """A budget of an owner in the window that holds `now_ms`."""
+    start = window_start_day(reset_of(interval), now_ms)
+    return f"{owner}@{interval}" if start is None else f"{owner}@{interval}-{start}"
+
+
+def free_byok_scope(account_id: str, now_ms: int) -> str:
+    """Requests with provider keys of its own that an account makes without a fee in a month."""
+    return f"byok:{account_id}@{window_start_day('monthly', now_ms)}"
 
 
 def window_start_day(limit_reset: LimitReset | None, now_ms: int) -> int | None:

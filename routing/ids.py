@@ -1,4 +1,4 @@
-"""The ids we hand out: `gen-<unix seconds>-<20 base62>`, `req-…` and `user_<27 base62>`."""
+"""The ids we hand out: `gen-<unix seconds>-<20 base62>`, `req-…`, `user_<27 base62>` and others."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def request_id(now_ms: int) -> str:
 def account_id() -> str:
     """A new account id, in the form clients know from error bodies."""
     return f"user_{_base62(27)}"
+
+
+def new(prefix: str) -> str:
+    """An id of anything else: `<prefix>_<20 base62>`."""
+    return f"{prefix}_{_base62(20)}"
 
 
 def is_generation_id(text: str) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from routing.errors import ConfigError, ConfigProblem
@@ -80,6 +81,22 @@ class Settings(BaseSettings):
     free_rpd: int = Field(50, ge=0, description="free models: requests a day, nothing bought")
     free_rpd_purchased: int = Field(1_000, ge=0, description="the same after buying credits")
     free_purchase_threshold_usd: int = Field(10, ge=0, description="credits that count as bought")
+    byok_free_requests: int = Field(
+        1_000_000, ge=0, description="requests a month with own provider keys before there is a fee"
+    )
+    byok_fee_percent: Decimal = Field(
+        Decimal(5), ge=0, le=100, description="fee of the later ones, of the list price"
+    )
+    logging_discount_percent: Decimal = Field(
+        Decimal(1), ge=0, le=100, description="taken off where prompts and answers are kept"
+    )
+    secret: SecretStr = Field(
+        SecretStr(""), description="32 bytes as base64url; signs cookies, seals stored secrets"
+    )
+    secrets_before: SecretStr = Field(
+        SecretStr(""), description="earlier secrets, separated by ','; open what they sealed"
+    )
+    public_url: str = Field("", description="where browsers reach the front door (https://…)")
     metrics_dir: str = Field("", description="shared directory of the Prometheus counters")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level"

@@ -98,8 +98,10 @@ class Emitter:
             self._next_trip_s = 0.0
         self._wake.set()
 
-    def finish(self, stream: Stream, frame: Frame, state: State, charge: bytes) -> str:
-        """End a job with its last frame: `ok`, `fenced` or `already`.
+    def finish(
+        self, stream: Stream, frame: Frame, state: State, charge: bytes, tokens: int = 0
+    ) -> str:
+        """End a job with its last frame: `ok`, `fenced` or `already`. `tokens` is what it used.
 
         Raises:
             Unavailable: Redis stayed away for longer than its patience; the reaper ends the job.
@@ -107,7 +109,7 @@ class Emitter:
         give_up_at = time.monotonic() + REDIS_PATIENCE_S
         while True:
             try:
-                return self._jobs.finish(stream.front_door, frame, state, charge)
+                return self._jobs.finish(stream.front_door, frame, state, charge, tokens)
             except Unavailable:
                 if time.monotonic() > give_up_at:
                     raise

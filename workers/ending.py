@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import structlog
 
-from routing.catalog.pricing import cost, usd
+from routing.catalog.pricing import usd
 from routing.catalog.shapes import Endpoint
 from routing.errors import AnswerLost, Failure
 from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text, tally_inputs
@@ -60,7 +60,7 @@ class Ending:
         charge = self._charge(entry, endpoint, tally, usage, finish, "done", answer.upstream_id)
         shown = _without_thoughts(answer) if self.request.hides_reasoning else answer
         self._note(render, entry)
-        body = render.body(shown, usage, cost(usage, entry.price), charged=not charge.insured)
+        body = render.body(shown, usage, charge.cost, charged=not charge.insured)
         self._finish(Kind.BODY, body, charge)
         return usage
 
@@ -79,7 +79,7 @@ class Ending:
         outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
         self._note(render, entry)
-        tail = render.end(usage, cost(usage, entry.price), charged=not charge.insured)
+        tail = render.end(usage, charge.cost, charged=not charge.insured)
         self._finish(Kind.END, tail, charge)
         return usage
 
@@ -168,6 +168,7 @@ class Ending:
         upstream_id: str | None,
     ) -> Charge:
         now_ms = self.runtime.clock.now_ms()
+        terms = self.spec.terms(entry)
         first_ms = tally.first_ms if tally.before is None else tally.before.first_ms
         return Charge(
             generation_id=self.spec.generation_id,
@@ -189,6 +190,9 @@ class Ending:
             generation_ms=now_ms - first_ms if first_ms else None,
             hold_nano=self.spec.hold_nano,
             attempts=self.attempts,
+            byok=entry.byok,
+            fee_ppm=terms.fee_ppm,
+            discount_ppm=terms.discount_ppm,
         )
 
     def _finish(
@@ -197,8 +201,9 @@ class Ending:
         frame = self.runtime.emitter.last_frame(
             self.out, kind, tail, status=status, retry_after_s=retry_after_s
         )
+        used = charge.usage.prompt_tokens + charge.usage.completion_tokens
         told = self.runtime.emitter.finish(
-            self.out, frame, _STATES[charge.outcome], charge.to_json()
+            self.out, frame, _STATES[charge.outcome], charge.to_json(), used
         )
         self.runtime.metrics.finished(charge, told)
         _log(charge, told, status)
@@ -237,7 +242,6 @@ def _without_thoughts(answer: Answer) -> Answer:
 
 def _log(charge: Charge, told: str, status: int) -> None:
     """The canonical line: one per generation, no prompt, no key."""
-    spent = cost(charge.usage, charge.price)
     log.info(
         "generation",
         action="generation.finished",
@@ -255,7 +259,7 @@ def _log(charge: Charge, told: str, status: int) -> None:
         ms=charge.finished_ms - charge.created_ms,
         tokens_in=charge.usage.prompt_tokens,
         tokens_out=charge.usage.completion_tokens,
-        cost_usd=0 if charge.insured else usd(spent.total_nano),
+        cost_usd=0 if charge.insured else usd(charge.cost.charged_nano),
         attempts=len(charge.attempts),
         flags=list(charge.usage.flags),
     )

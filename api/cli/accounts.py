@@ -22,7 +22,7 @@ from billing.accounts import (
     grant,
     list_accounts,
 )
-from billing.api_keys import KeyTerms, disable, mint
+from billing.api_keys import KeyTerms, disable, hashes_of, mint
 from billing.db import Ledger
 from billing.key_list import list_keys
 from routing import ids
@@ -102,11 +102,10 @@ def policy_command(account: str, as_json: bool, **wanted: Any) -> None:  # noqa:
     with opened(settings) as ledger:
         changes = _changes(wanted)
         _check_names(RoutingPolicy(**changes), catalog_of(settings))
-        policy, hashes = change_policy(ledger, account, lambda found: replace(found, **changes))
+        policy = change_policy(ledger, account, lambda found: replace(found, **changes))
+        hashes = hashes_of(ledger, account)
     try:
-        cache = KeyCache.at(settings.redis_url)
-        for key_hash in hashes:
-            cache.drop(key_hash)
+        KeyCache.at(settings.redis_url).drop(*hashes)
     except Unavailable:
         click.echo(
             "Redis does not answer: front doors follow within a minute of its return.", err=True

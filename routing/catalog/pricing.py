@@ -12,18 +12,56 @@ PICO_PER_NANO = 1_000
 NANO_PER_USD = 1_000_000_000
 
 
+PPM = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What makes a customer pay another amount than the list price.
+
+    Attributes:
+        byok: their own provider key was used: they owe us the fee alone.
+        fee_ppm: the fee, in millionths of the list price; 0 while it is waived.
+        discount_ppm: what is taken off, likewise.
+    """
+
+    byok: bool = False
+    fee_ppm: int = 0
+    discount_ppm: int = 0
+
+
+#: The list price.
+LIST_PRICE = Terms()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The lines of one bill, in nano-dollars."""
+    """The lines of one bill at list prices, in nano-dollars, and on which terms they are paid."""
 
     prompt_nano: int = 0
     completion_nano: int = 0
     request_nano: int = 0
+    terms: Terms = LIST_PRICE
 
     @property
     def total_nano(self) -> int:
-        """The sum of the lines."""
+        """The sum of the lines: what the provider is owed, by whoever's key it was."""
         return self.prompt_nano + self.completion_nano + self.request_nano
+
+    @property
+    def fee_nano(self) -> int:
+        """For use of the customer's own provider key; part of a nano-dollar counts as one."""
+        return -(-self.total_nano * self.terms.fee_ppm // PPM) if self.terms.byok else 0
+
+    @property
+    def discount_nano(self) -> int:
+        """What is taken off; never more than its share."""
+        return 0 if self.terms.byok else self.total_nano * self.terms.discount_ppm // PPM
+
+    @property
+    def charged_nano(self) -> int:
+        """What the customer pays."""
+        return self.fee_nano if self.terms.byok else self.total_nano - self.discount_nano
 
 
 def _nano(pico: int) -> int:
@@ -31,7 +69,7 @@ def _nano(pico: int) -> int:
     return -(-pico // PICO_PER_NANO)
 
 
-def cost(usage: Usage, price: Price) -> Cost:
+def cost(usage: Usage, price: Price, terms: Terms = LIST_PRICE) -> Cost:
     """What a usage costs at a price. Pure; the same in the answer, the ledger and every report."""
     price = price.for_prompt(usage.prompt_tokens)
     read_pico = price.prompt_pico if price.cache_read_pico is None else price.cache_read_pico
@@ -72,6 +110,7 @@ def cost(usage: Usage, price: Price) -> Cost:
             + usage.audio_output_tokens * sung_pico
         ),
         request_nano=_nano(price.request_pico + usage.images * price.image_pico),
+        terms=terms,
     )
 
 

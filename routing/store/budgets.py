@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from routing.store import redis_keys as keys
 from routing.store.connect import RedisClient, connect
 from routing.store.scripts import Arg, Scripts, translated
 from routing.wire.account import Budget, KeyRecord
 
-#: Windows of key limits end after a month at most; their caches go some days later.
-KEY_SCOPE_TTL_MS = 40 * 86_400_000
+#: Windows end after a month at most; their caches go some days later.
+WINDOW_TTL_MS = 40 * 86_400_000
 #: A cached key outlives an outage of SQL by this; a revoked one is deleted at once.
 KEY_TTL_MS = 3_600_000
 
@@ -41,7 +42,7 @@ class Budgets:
         """
         args: list[Arg] = [len(settled), *settled]
         for budget in budgets:
-            ttl_ms = KEY_SCOPE_TTL_MS if budget.scope.startswith("key:") else 0
+            ttl_ms = 0 if budget.scope.startswith("acct:") else WINDOW_TTL_MS
             args += (budget.scope, budget.available_nano, budget.version, ttl_ms)
         reply: int = self._scripts.run("release", (keys.HOLDS_DUE,), args)
         return reply
@@ -69,6 +70,20 @@ class Budgets:
         return int(value or 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What the cache knows of a key.
+
+    Attributes:
+        record: None when it is not there.
+        mark: which change of the key this is; a record read from SQL is only put under the mark
+            that was seen before it was read.
+    """
+
+    record: KeyRecord | None
+    mark: bytes
+
+
 class KeyCache:
     """Keys by hash, shared by all front doors.
 
@@ -78,24 +93,38 @@ class KeyCache:
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
+        self._scripts = Scripts(redis)
 
     @classmethod
     def at(cls, url: str) -> KeyCache:
         """For one-off use, as by the command line."""
         return cls(connect(url, "keys"))
 
-    def get(self, key_hash: str) -> KeyRecord | None:
-        """The cached key, or None."""
+    def get(self, key_hash: str) -> Cached:
+        """The cached key and its mark."""
         with translated():
-            raw = self._redis.get(keys.key_record(key_hash))
-        return KeyRecord.from_json(raw) if raw else None
+            raw, mark = self._redis.mget(keys.key_record(key_hash), keys.key_mark(key_hash))
+        return Cached(KeyRecord.from_json(raw) if raw else None, mark or b"")
 
-    def put(self, record: KeyRecord) -> None:
-        """Cache a key as it was read from SQL."""
-        with translated():
-            self._redis.set(keys.key_record(record.key_hash), record.to_json(), px=KEY_TTL_MS)
+    def put(self, record: KeyRecord, mark: bytes) -> bool:
+        """Cache a key as it was read from SQL, unless it was changed since `mark` was seen."""
+        names = (keys.key_record(record.key_hash), keys.key_mark(record.key_hash))
+        reply: int = self._scripts.run("put_key", names, (mark, record.to_json(), KEY_TTL_MS))
+        return reply == 1
 
-    def drop(self, key_hash: str) -> None:
-        """Forget a key that was changed or revoked; front doors notice within a second."""
+    def drop(self, *hashes: str) -> None:
+        """Forget keys that are changed or revoked; front doors notice within a second.
+
+        Called before the change is written and after it. Between the two a front door may read the
+        old one from SQL; the mark keeps it from caching that.
+        """
+        if not hashes:
+            return
         with translated():
-            self._redis.delete(keys.key_record(key_hash))
+            pipe = self._redis.pipeline(transaction=False)
+            for key_hash in hashes:
+                mark = keys.key_mark(key_hash)
+                pipe.incr(mark)
+                pipe.pexpire(mark, 2 * KEY_TTL_MS)
+                pipe.delete(keys.key_record(key_hash))
+            pipe.execute()

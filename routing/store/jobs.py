@@ -28,6 +28,7 @@ HOLD_GRACE_MS = 600_000
 MAX_FRAMES = 2_048
 #: Frames read back at a time: a slow client takes them in pieces of a mailbox's size anyway.
 REPLAY_MAX = 64
+US_PER_MINUTE = 60_000_000
 #: A job that killed this many workers is poison and goes to the dead letters.
 MAX_CRASHES = 3
 #: Rings wait 1, 2, 4, 8 times the queue timeout: a long queue is not made longer by us.
@@ -46,12 +47,47 @@ class FixedWindow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """A rate for the whole fleet: a minute's worth at once, refilled evenly (GCRA).
+
+    Attributes:
+        key: of the record in Redis.
+        a_minute: how many units.
+        units: of this request; no more than fit into a minute, or it could never be let in.
+        tokens: counted in tokens, so put right when it is known how many were used.
+    """
+
+    key: str
+    a_minute: int
+    units: int = 1
+    tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A bound on requests at once."""
+
+    key: str
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a request takes from one budget until it is settled; 0 checks that it is not overdrawn.
+
+    `scope` is that of `routing.wire.account.Budget`.
+    """
+
+    scope: str
+    hold_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """Everything one round trip needs to let a request in.
 
     Attributes:
-        hold_nano: taken from every scope; 0 only checks that none is overdrawn.
-        scopes: budgets drawn on, see `routing.wire.account.Budget`.
+        draws: budgets drawn on, all of them or none.
         stream: whether the answer is streamed; decides what a repeated call may attach to.
         fingerprint: digest of the body under an idempotency key; "" without one.
         front_door: whose channel the frames go to; "" for nobody waiting.
@@ -66,10 +102,11 @@ class Admission:
     spec: bytes
     request: bytes
     account_id: str
-    hold_nano: int
-    scopes: tuple[str, ...]
+    draws: tuple[Draw, ...]
     stream: bool = False
     limits: tuple[FixedWindow, ...] = ()
+    paces: tuple[Pace, ...] = ()
+    slots: tuple[Slots, ...] = ()
     idempotency_key: str = ""
     fingerprint: str = ""
     deadline_ms: int
@@ -103,6 +140,21 @@ class LimitReached:
 
 
 @dataclass(frozen=True, slots=True)
+class TooFast:
+    """A rate is used up; it has room for this request again in `retry_after_ms`."""
+
+    pace: Pace
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """As many requests as are allowed at once are under way."""
+
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True)
 class NotLoaded:
     """The balance of this scope is not cached: load it from SQL and admit again."""
 
@@ -125,7 +177,17 @@ class CannotPay:
     held_nano: int
 
 
-AdmissionResult = Admitted | Replay | KeyConflict | LimitReached | NotLoaded | Late | CannotPay
+AdmissionResult = (
+    Admitted
+    | Replay
+    | KeyConflict
+    | LimitReached
+    | TooFast
+    | TooMany
+    | NotLoaded
+    | Late
+    | CannotPay
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,11 +260,13 @@ class Jobs:
             a.queue,
             keys.idempotency(a.account_id, a.idempotency_key),
             *(limit.key for limit in a.limits),
-            *(keys.budget(scope) for scope in a.scopes),
+            *(keys.budget(draw.scope) for draw in a.draws),
+            *(pace.key for pace in a.paces),
+            *(slots.key for slots in a.slots),
         ]
         args: list[Arg] = [
             a.job_id,
-            a.hold_nano,
+            a.deadline_ms + JOB_GRACE_MS,
             a.deadline_ms + HOLD_GRACE_MS,
             a.queue_timeout_ms,
             a.deadline_ms + JOB_GRACE_MS,
@@ -214,11 +278,21 @@ class Jobs:
             a.deadline_ms,
             a.pool,
             int(a.stream),
+            "" if a.latest_ms is None else a.latest_ms,
             len(a.limits),
+            len(a.draws),
+            len(a.paces),
+            len(a.slots),
         ]
         for limit in a.limits:
             args += (limit.maximum, limit.ttl_ms)
-        args += (*a.scopes, "" if a.latest_ms is None else a.latest_ms)
+        for draw in a.draws:
+            args += (draw.scope, draw.hold_nano)
+        for pace in a.paces:
+            each_us = US_PER_MINUTE // pace.a_minute
+            # Not the whole minute where it does not divide: the last unit must still fit.
+            args += (each_us, pace.units, each_us * pace.a_minute, "t" if pace.tokens else "r")
+        args += (slots.maximum for slots in a.slots)
         reply = self._scripts.run("admit", names, args)
         if reply[0] == b"LATE":
             return Late(reply[1])
@@ -235,10 +309,14 @@ class Jobs:
                 return KeyConflict()
             case [b"LIMIT", int(index), int(ttl_ms)]:
                 return LimitReached(a.limits[index - 1], max(ttl_ms, 0))
+            case [b"RATE", int(index), int(wait_ms)]:
+                return TooFast(a.paces[index - 1], wait_ms)
+            case [b"FULL", int(index)]:
+                return TooMany(a.slots[index - 1])
             case [b"LOAD", int(index)]:
-                return NotLoaded(a.scopes[index - 1])
+                return NotLoaded(a.draws[index - 1].scope)
             case [b"PAY", int(index), bytes(available), bytes(held)]:
-                return CannotPay(a.scopes[index - 1], int(available), int(held))
+                return CannotPay(a.draws[index - 1].scope, int(available), int(held))
             case _:
                 raise ValueError(f"admit.lua answered {reply!r}")
 
@@ -280,8 +358,12 @@ class Jobs:
         reply: list[int] = self._scripts.run("emit", names, args)
         return reply
 
-    def finish(self, front_door: str, frame: Frame, state: State, charge: bytes) -> str:
+    def finish(  # noqa: PLR0913, PLR0917 - the parts of one atomic end
+        self, front_door: str, frame: Frame, state: State, charge: bytes, tokens: int = 0
+    ) -> str:
         """End a job with its last frame and its charge, once.
+
+        `tokens` is what it used, for the rates of its key and account.
 
         Returns:
             `ok`, `fenced` or `already`.
@@ -305,6 +387,7 @@ class Jobs:
                 frame.encoded(),
                 front_door,
                 KEEP_MS,
+                tokens,
             ),
         )
         return _text(reply)

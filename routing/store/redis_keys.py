@@ -11,7 +11,10 @@
     holds:due                  zset    admit                 id -> ms: a hold to look into
     idem:<account>:<key>       string  admit                 job id and fingerprint, 24 h
     lim:<what>:<who>:<window>  string  admit                 counter of a fixed window
+    gcra:<what>:<who>          string  admit, finish         us until a rate is free again
+    par:<who>                  zset    admit, finish, cancel requests at once -> ms they end
     key:<hash>                 string  front door            cached KeyRecord
+    key:<hash>:mark            string  management            how often it was changed
     cb:<endpoint>              hash    gate, outcome         breaker
     cb:<endpoint>:w            hash    outcome               30 s window in 5 s buckets
     aimd:<endpoint>            hash    capacity              calls at once, learnt; 60 s
@@ -98,6 +101,21 @@ def limit(what: str, who: str, window: int) -> str:
 def key_record(key_hash: str) -> str:
     """Cached key."""
     return "key:" + key_hash
+
+
+def key_mark(key_hash: str) -> str:
+    """How often a key was changed lately."""
+    return f"key:{key_hash}:mark"
+
+
+def pace(what: str, who: str) -> str:
+    """How much of a rate is used."""
+    return f"gcra:{what}:{who}"
+
+
+def slots(who: str) -> str:
+    """Requests a key or an account has under way."""
+    return "par:" + who
 
 
 def breaker(endpoint_id: str) -> str:

@@ -448,8 +448,8 @@ def _usage(usage: Usage, cost: Cost, *, charged: bool) -> dict[str, Any]:
     upstream = usd(cost.total_nano)
     return {
         **_tokens(usage),
-        "cost": upstream if charged else 0,
-        "is_byok": False,
+        "cost": usd(cost.charged_nano) if charged else 0,
+        "is_byok": cost.terms.byok,
         "cost_details": {
             "upstream_inference_cost": upstream,
             "upstream_inference_prompt_cost": usd(cost.prompt_nano + cost.request_nano),

@@ -104,8 +104,8 @@ def _usage(usage: Usage, cost: Cost, *, charged: bool) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "cost": upstream if charged else 0,
-        "is_byok": False,
+        "cost": usd(cost.charged_nano) if charged else 0,
+        "is_byok": cost.terms.byok,
         "cost_details": {"upstream_inference_cost": upstream},
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_tokens,

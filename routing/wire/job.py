@@ -1,25 +1,28 @@
 """What the front door hands to a worker, and what a worker hands to billing.
 
 Both are JSON in Redis, versioned by `v`, so that old workers and new front doors can meet in a
-deploy. Neither holds a prompt or a key.
+deploy. Neither holds a prompt or a key; a customer's own provider key is in a job sealed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Literal
 
 import orjson
 
+from routing.catalog.pricing import Cost, Terms, cost
 from routing.catalog.shapes import Price
 from routing.usage import Usage
 
 JOB_VERSION = 2
 CHARGE_VERSION = 2
+#: Of jobs and charges with other terms than the list price: the release before would overcharge.
+_WITH_TERMS = 3
 #: What the release before wrote is still read: jobs and unsettled charges outlive a deploy.
-_READABLE = (1, 2)
+_READABLE = (1, 2, _WITH_TERMS)
 
 Api = Literal["chat", "completions", "responses", "messages", "embeddings"]
 #: How a generation ended, for the ledger: `done` is charged, `cancelled` is charged for what was
@@ -29,17 +32,32 @@ Outcome = Literal["done", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """One endpoint of a plan, with the price that was in force when the request was let in."""
+    """One endpoint of a plan, with the price that was in force when the request was let in.
+
+    Attributes:
+        byok: id of the customer's own provider key it is called with; "" for the operator's.
+    """
 
     endpoint_id: str
     model_id: str
     pool: str
     price: Price
+    byok: str = ""
+
+    @property
+    def gate(self) -> str:
+        """The name its breaker and limits go by: what befalls a customer's key is its own."""
+        return f"{self.endpoint_id}~{self.byok}" if self.byok else self.endpoint_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asked, as far as workers and billing need to know; `app_*` come from headers."""
+    """Who asked, as far as workers and billing need to know; `app_*` come from headers.
+
+    Attributes:
+        user: whom the request names as its own user.
+        member: id of the person who made the key; "" for the operator.
+    """
 
     account_id: str
     key_hash: str
@@ -47,6 +65,9 @@ class Caller:
     app_url: str | None = None
     app_title: str | None = None
     user: str | None = None
+    member: str = ""
+    session_id: str | None = None
+    user_agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +103,10 @@ class JobSpec:
         waits: with no endpoint free, the job waits for one instead of failing.
         sticky: under which name the endpoint that cached this conversation is remembered; "" for
             nowhere.
+        fee_ppm: fee for an answer that an own provider key paid for; 0 while it is waived.
+        discount_ppm: taken off any other answer.
+        sealed: the own provider keys of the plan, encrypted, by id.
+        logs: prompt and answer are kept for the account.
     """
 
     generation_id: str
@@ -98,13 +123,26 @@ class JobSpec:
     rescue: bool = False
     waits: bool = False
     sticky: str = ""
+    fee_ppm: int = 0
+    discount_ppm: int = 0
+    sealed: Mapping[str, str] = field(default_factory=dict)
+    logs: bool = False
+
+    def terms(self, entry: PlanEntry) -> Terms:
+        """What the customer pays where this entry answers."""
+        if entry.byok:
+            return Terms(byok=True, fee_ppm=self.fee_ppm)
+        return Terms(discount_ppm=self.discount_ppm)
 
     def to_json(self) -> bytes:
         """Compact JSON; `from_json` is its inverse."""
         route = self.route
+        own = {"byok": [e.byok for e in self.entries], "sealed": dict(self.sealed)}
+        special = {"fee": self.fee_ppm, "off": self.discount_ppm, "logs": self.logs}
+        with_terms = bool(self.sealed or self.discount_ppm or self.logs)
         return orjson.dumps(
             {
-                "v": JOB_VERSION,
+                "v": _WITH_TERMS if with_terms else JOB_VERSION,
                 "id": self.generation_id,
                 "api": self.api,
                 "stream": self.stream,
@@ -114,6 +152,7 @@ class JobSpec:
                 "ct": self.completion_tokens_max,
                 "hold": self.hold_nano,
                 "who": _caller_to_list(self.caller),
+                "whom": _whom(self.caller),
                 "route": None if route is None else [route.requested, route.strategy, route.total],
                 "rescue": self.rescue,
                 "wait": self.waits,
@@ -124,6 +163,7 @@ class JobSpec:
                 ],
                 # Beside the plan: the release before reads prices of a fixed length.
                 "long": _long_to_lists(self.entries),
+                **(own | special if with_terms else {}),
             }
         )
 
@@ -146,7 +186,11 @@ class JobSpec:
             prompt_tokens_max=data["pt"],
             completion_tokens_max=data["ct"],
             hold_nano=data["hold"],
-            caller=_caller_from_list(data["who"]),
+            caller=_caller_from_list(data["who"], data.get("whom")),
+            fee_ppm=data.get("fee", 0),
+            discount_ppm=data.get("off", 0),
+            sealed=data.get("sealed") or {},
+            logs=data.get("logs", False),
             route=_route_from_list(data.get("route")),
             rescue=data.get("rescue", False),
             waits=data.get("wait", False),
@@ -157,21 +201,29 @@ class JobSpec:
                     model_id=m,
                     pool=p,
                     price=_with_long(price_from_list(price), long),
+                    byok=byok or "",
                 )
-                for (e, m, p, price), long in zip_longest(data["plan"], data.get("long") or ())
+                for (e, m, p, price), long, byok in zip_longest(
+                    data["plan"], data.get("long") or (), data.get("byok") or ()
+                )
             ),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One upstream call, kept per generation (`provider_responses`)."""
+    """One upstream call, kept per generation (`provider_responses`).
+
+    Attributes:
+        byok: it was made with a provider key of the customer.
+    """
 
     endpoint_id: str
     provider: str
     status: int
     latency_ms: int
     message: str = ""
+    byok: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +238,10 @@ class Charge:
         latency_ms: admission to first byte from the provider.
         generation_ms: first byte to end.
         attempts: in the order they were made.
+        byok: id of the customer's own provider key that paid the provider; "" for none.
+        fee_ppm: of the list price, for that; 0 while it is waived.
+        discount_ppm: taken off the list price otherwise.
+        logged: prompt and answer wait in Redis to be kept.
     """
 
     generation_id: str
@@ -207,6 +263,18 @@ class Charge:
     generation_ms: int | None
     hold_nano: int = 0
     attempts: tuple[AttemptRecord, ...] = ()
+    byok: str = ""
+    fee_ppm: int = 0
+    discount_ppm: int = 0
+    logged: bool = False
+
+    @property
+    def cost(self) -> Cost:
+        """What it comes to, on the terms it was admitted with."""
+        terms = Terms(
+            byok=bool(self.byok), fee_ppm=self.fee_ppm, discount_ppm=self.discount_ppm
+        )
+        return cost(self.usage, self.price, terms)
 
     @classmethod
     def unserved(
@@ -257,9 +325,16 @@ class Charge:
 
     def to_json(self) -> bytes:
         """Compact JSON; `from_json` is its inverse."""
+        with_terms = bool(self.byok or self.discount_ppm or self.logged)
+        special = {
+            "byok": self.byok,
+            "fee": self.fee_ppm,
+            "off": self.discount_ppm,
+            "logged": self.logged,
+        }
         return orjson.dumps(
             {
-                "v": CHARGE_VERSION,
+                "v": _WITH_TERMS if with_terms else CHARGE_VERSION,
                 "id": self.generation_id,
                 "outcome": self.outcome,
                 "api": self.api,
@@ -267,6 +342,7 @@ class Charge:
                 "ms": self.created_ms,
                 "end": self.finished_ms,
                 "who": _caller_to_list(self.caller),
+                "whom": _whom(self.caller),
                 "model": self.model_id,
                 "ep": self.endpoint_id,
                 "provider": self.provider,
@@ -279,6 +355,7 @@ class Charge:
                 "gen": self.generation_ms,
                 "hold": self.hold_nano,
                 "att": attempts_to_list(self.attempts),
+                **(special if with_terms else {}),
             }
         )
 
@@ -299,7 +376,11 @@ class Charge:
             stream=data["stream"],
             created_ms=data["ms"],
             finished_ms=data["end"],
-            caller=_caller_from_list(data["who"]),
+            caller=_caller_from_list(data["who"], data.get("whom")),
+            byok=data.get("byok", ""),
+            fee_ppm=data.get("fee", 0),
+            discount_ppm=data.get("off", 0),
+            logged=data.get("logged", False),
             model_id=data["model"],
             endpoint_id=data["ep"],
             provider=data["provider"],
@@ -324,14 +405,19 @@ def _route_from_list(data: list[Any] | None) -> RouteNote | None:
 
 def attempts_to_list(attempts: Iterable[AttemptRecord]) -> list[list[Any]]:
     """Attempts in the order `attempts_from_list` reads."""
-    return [[a.endpoint_id, a.provider, a.status, a.latency_ms, a.message] for a in attempts]
+    return [
+        [a.endpoint_id, a.provider, a.status, a.latency_ms, a.message, *([True] if a.byok else [])]
+        for a in attempts
+    ]
 
 
 def attempts_from_list(data: list[list[Any]]) -> tuple[AttemptRecord, ...]:
     """The inverse of `attempts_to_list`."""
     return tuple(
-        AttemptRecord(endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text)
-        for e, p, s, ms, text in data
+        AttemptRecord(
+            endpoint_id=e, provider=p, status=s, latency_ms=ms, message=text, byok=bool(byok)
+        )
+        for e, p, s, ms, text, *byok in data
     )
 
 
@@ -456,8 +542,14 @@ def _caller_to_list(caller: Caller) -> list[str | None]:
     ]
 
 
-def _caller_from_list(data: list[Any]) -> Caller:
+def _whom(caller: Caller) -> list[str | None]:
+    """What the release before does not know of a caller: beside the list it reads."""
+    return [caller.member, caller.session_id, caller.user_agent]
+
+
+def _caller_from_list(data: list[Any], more: list[Any] | None) -> Caller:
     account, key_hash, request_id, url, title, user = data
+    member, session_id, user_agent = more or ("", None, None)
     return Caller(
         account_id=account,
         key_hash=key_hash,
@@ -465,4 +557,7 @@ def _caller_from_list(data: list[Any]) -> Caller:
         app_url=url,
         app_title=title,
         user=user,
+        member=member,
+        session_id=session_id,
+        user_agent=user_agent,
     )

@@ -37,8 +37,8 @@ def usage_json(usage: Usage, cost: Cost, *, charged: bool = True) -> dict[str, A
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "cost": upstream if charged else 0,
-        "is_byok": False,
+        "cost": usd(cost.charged_nano) if charged else 0,
+        "is_byok": cost.terms.byok,
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_tokens,
             "cache_write_tokens": usage.cache_write_tokens,

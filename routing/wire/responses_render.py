@@ -304,8 +304,8 @@ def _usage(usage: Usage, cost: Cost, *, charged: bool) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "cost": upstream if charged else 0,
-        "is_byok": False,
+        "cost": usd(cost.charged_nano) if charged else 0,
+        "is_byok": cost.terms.byok,
         "cost_details": {
             "upstream_inference_cost": upstream,
             "upstream_inference_input_cost": usd(cost.prompt_nano + cost.request_nano),

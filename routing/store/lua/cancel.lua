@@ -1,11 +1,12 @@
 -- The client is gone. A queued job ends here; a running one is let go of by its worker.
 -- KEYS: 1 job  2 req  3 jobs:due  4 bill:out   ARGV: 1 job id  2 charge of a job that never ran  3 keep ms
 -- -> ended | asked | <state>
-local j = redis.call('HMGET', KEYS[1], 'st', 'wk')
+local j = redis.call('HMGET', KEYS[1], 'st', 'wk', 'slots')
 if not j[1] then return 'gone' end
 if j[1] == 'queued' then
   redis.call('HINCRBY', KEYS[1], 'ep', 1)
   redis.call('HSET', KEYS[1], 'st', 'cancelled', 'cx', 1)
+  if j[3] then for who in string.gmatch(j[3], '[^\n]+') do redis.call('ZREM', who, ARGV[1]) end end
   redis.call('XADD', KEYS[4], '*', 'c', ARGV[2])
   redis.call('ZREM', KEYS[3], ARGV[1]); redis.call('DEL', KEYS[2]); redis.call('PEXPIRE', KEYS[1], ARGV[3])
   return 'ended'

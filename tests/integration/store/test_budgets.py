@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from routing.store import redis_keys as keys
-from routing.store.budgets import KEY_SCOPE_TTL_MS, KEY_TTL_MS, KeyCache
+from routing.store.budgets import WINDOW_TTL_MS, KEY_TTL_MS, KeyCache
 from routing.store.jobs import Admitted, NotLoaded
 from routing.wire.account import Budget, KeyRecord
 from tests.fixtures.desk import ACCOUNT, KEY, Desk
@@ -85,7 +85,7 @@ def test_limits_of_keys_leave_the_cache_and_accounts_stay(desk: Desk):
 
     redis = desk.store.redis
     assert redis.ttl(keys.budget(ACCOUNT)) == -1
-    assert 0 < redis.pttl(keys.budget(KEY)) <= KEY_SCOPE_TTL_MS
+    assert 0 < redis.pttl(keys.budget(KEY)) <= WINDOW_TTL_MS
 
 
 def test_holds_older_than_their_time_are_found(desk: Desk):

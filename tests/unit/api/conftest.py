@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from api.app import Parts, create_app
 from api.stream import Drain
+from api.office import at_once
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
 from routing.catalog.live import LiveCatalog
@@ -121,6 +122,8 @@ def site(
         clock=clock,
         catalog=live,
         ledger=ledger,
+        office_ledger=ledger,
+        aside=at_once,
         redis=fake_redis,
         commands=fake_redis,
         front_door=door,
