@@ -14,30 +14,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from api.account import FreeToday
-from billing import accounts, api_keys
+from api.limits import paces, slots
+from api.refusals import refusal
+from billing import balances
 from billing.db import Ledger
 from routing import ids
-from routing.budgets import account_scope, key_scope
+from routing.budgets import Interval, account_scope, free_byok_scope, key_scope, owner_scope
 from routing.catalog.live import LiveCatalog
-from routing.catalog.pricing import (
-    NANO_PER_USD,
-    PICO_PER_NANO,
-    dearest_completion_pico,
-    worst_case_nano,
-)
+from routing.catalog.pricing import NANO_PER_USD, PPM
 from routing.catalog.shapes import Catalog
 from routing.clock import Clock
 from routing.errors import (
     BadRequest,
-    Conflict,
-    Forbidden,
-    PaymentRequired,
-    RateLimited,
+    NotFound,
     RouterError,
     Unavailable,
 )
 from routing.explain import refused_metadata
-from routing.plan import Health, Plan, PlanRequest, facts, plan, worst_case
+from routing.plan import Health, Plan, PlanRequest, WorstCase, facts, plan, worst_case
 from routing.settings import Settings
 from routing.sticky import saves, sticky_name, worth_recalling
 from routing.store import redis_keys as keys
@@ -48,21 +42,25 @@ from routing.store.jobs import (
     AdmissionResult,
     Admitted,
     CannotPay,
+    Draw,
     FixedWindow,
     Jobs,
-    KeyConflict,
     Late,
     LimitReached,
     NotLoaded,
     Replay,
 )
 from routing.wire.account import KeyRecord
-from routing.wire.job import Api, Caller, JobSpec, RouteNote
+from routing.wire.job import Api, Caller, JobSpec, PlanEntry, RouteNote
 from routing.wire.request import InferenceRequest
 from workers.pools import doorbell, interactive_queue
 
 #: An account and a key each load once, a clock is found ahead once; more means nothing holds.
 LOADS_MAX = 4
+#: Scopes of the free use of own provider keys begin so.
+FREE_BYOK = "byok:"
+#: Of several budgets that are used up, the broadest is named.
+_BREADTH: tuple[Interval, ...] = ("lifetime", "monthly", "weekly", "daily")
 #: A stalled Redis runs what we sent before it notices that we gave up (1.5 s) and told the client
 #: 503. Nothing may be admitted then; the rest of the time is for the answer on its way back.
 ADMIT_WITHIN_MS = 1_000
@@ -80,6 +78,7 @@ class Call:
 
     Attributes:
         tells_route: the caller wants to be told how it was routed.
+        only_byok: id of the one provider key it may be answered with; "" for any, and ours.
     """
 
     api: Api
@@ -90,7 +89,9 @@ class Call:
     idempotency_key: str = ""
     app_url: str | None = None
     app_title: str | None = None
+    user_agent: str | None = None
     tells_route: bool = False
+    only_byok: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,10 @@ class Acceptor:
         wanted = self._facts(call)
         made, sticky = self._planned(call, wanted, catalog, now_ms)
         entries = made.entries
-        worst = worst_case(entries, wanted, catalog)
+        if call.only_byok:
+            entries = tuple(entry for entry in entries if entry.byok == call.only_byok)
+            if not entries:
+                raise NotFound("This provider key serves none of the endpoints of the model.")
         preferences = call.request.provider
         spec = JobSpec(
             generation_id=ids.generation_id(now_ms),
@@ -159,19 +163,20 @@ class Acceptor:
             entries=entries,
             allow_fallbacks=wanted.may_fall_back or len(entries) > 1,
             prompt_tokens_max=wanted.prompt_tokens_max,
-            completion_tokens_max=worst.completion_tokens_max,
-            hold_nano=worst.hold_nano,
             route=RouteNote(requested=made.requested, strategy=made.strategy, total=made.total)
             if call.tells_route
             else None,
             rescue=preferences is not None and preferences.rescue is True,
             waits=preferences is not None and preferences.on_unavailable == "wait",
             sticky=sticky,
+            logs=self._logs(call.key),
+            discount_ppm=int(self.settings.logging_discount_percent * PPM / 100)
+            if self._logs(call.key)
+            else 0,
         )
-        simulated = catalog.endpoints[entries[0].endpoint_id].provider.simulated
         mailbox = self.front_door.open(spec.generation_id)
         try:
-            replayed = self._admit(call, spec)
+            spec, replayed = self._admitted(call, spec, wanted)
         except Unavailable:
             self.front_door.close(mailbox)
             self.undo(spec)
@@ -182,6 +187,7 @@ class Acceptor:
         if replayed is not None:
             self.front_door.close(mailbox)
             mailbox = Mailbox(replayed)
+        simulated = catalog.endpoints[spec.entries[0].endpoint_id].provider.simulated
         return Accepted(
             spec=spec, mailbox=mailbox, replay=replayed is not None, simulated=simulated
         )
@@ -204,8 +210,14 @@ class Acceptor:
         return made, named or sticky_name(call.request, wanted, call.key.account_id)
 
     def _facts(self, call: Call) -> PlanRequest:
-        routers = self.catalog.current.routers
-        return facts(call.request, self.settings.default_model, call.key.policy, routers)
+        routers, byok = self.catalog.current.routers, call.key.byok
+        if call.only_byok:
+            byok = tuple(replace(one, always_use=True) for one in byok if one.id == call.only_byok)
+        return facts(call.request, self.settings.default_model, call.key.policy, routers, byok)
+
+    def _logs(self, key: KeyRecord) -> bool:
+        """Whether prompt and answer are kept: the account wants it, and they can be sealed."""
+        return key.logs and bool(self.settings.secret.get_secret_value())
 
     def why_refused(self, call: Call) -> dict[str, Any]:
         """`openrouter_metadata` of a call that was not let in.
@@ -216,35 +228,67 @@ class Acceptor:
         wanted, catalog = self._facts(call), self.catalog.current
         return refused_metadata(wanted, catalog, self.clock.now_ms())
 
-    def _admit(self, call: Call, spec: JobSpec) -> str | None:
-        """Admit, loading balances as needed; the earlier job's id when this call repeats one."""
-        admission = self._admission(call, spec)
+    def _admitted(
+        self, call: Call, spec: JobSpec, wanted: PlanRequest
+    ) -> tuple[JobSpec, str | None]:
+        """Admit with the endpoints, and on the terms, that there is room and money for.
+
+        Balances are loaded as needed. Returns what was admitted, and the earlier job's id when this
+        call repeats one.
+        """
         skew_ms = 0
-        for _ in range(LOADS_MAX):
+        for _ in range(LOADS_MAX + len(spec.entries)):
+            spec, admission = self._admission(call, spec, wanted)
             latest_ms = self.clock.now_ms() + skew_ms + ADMIT_WITHIN_MS
             result = self.jobs.admit(replace(admission, latest_ms=latest_ms))
             match result:
                 case Admitted():
-                    return None
+                    return spec, None
                 case Replay(job_id=job_id):
-                    return job_id
+                    return spec, job_id
                 case NotLoaded(scope=scope):
                     self._load(scope, call.key, spec.created_ms)
                 case Late(now_ms=theirs_ms):
                     # We still wait, so it is not late: Redis's clock is ahead of ours.
                     skew_ms = theirs_ms - self.clock.now_ms()
                 case _:
-                    raise _refusal(result, spec, call.key)
+                    cheaper = self._cheaper(result, spec)
+                    if cheaper is None:
+                        raise refusal(result, spec, call.key)
+                    spec = cheaper
         raise Unavailable("The balance cannot be read right now.", retry_after_ms=1_000)
 
-    def _admission(self, call: Call, spec: JobSpec) -> Admission:
+    def _cheaper(self, result: AdmissionResult, spec: JobSpec) -> JobSpec | None:
+        """The same request as it may still be let in; None where there is nothing to give up."""
+        match result:
+            case CannotPay(scope=scope) if scope.startswith(FREE_BYOK):
+                # This month's free use of own keys is over: from now on there is a fee.
+                return replace(spec, fee_ppm=int(self.settings.byok_fee_percent * PPM / 100) or 1)
+            case CannotPay():
+                left = tuple(entry for entry in spec.entries if entry.byok)
+            case LimitReached():  # the free tier's
+                left = tuple(entry for entry in spec.entries if not self._is_free(entry))
+            case _:
+                return None
+        return replace(spec, entries=left) if 0 < len(left) < len(spec.entries) else None
+
+    def _admission(
+        self, call: Call, spec: JobSpec, wanted: PlanRequest
+    ) -> tuple[JobSpec, Admission]:
+        """What is asked of Redis for these endpoints and terms, and the job as it is then."""
         key = call.key
+        worst = worst_case(spec.entries, wanted, self.catalog.current)
+        own = {entry.byok for entry in spec.entries if entry.byok}
+        draws = self._draws(key, spec, worst, own=bool(own))
+        spec = replace(
+            spec,
+            hold_nano=draws[0].hold_nano,
+            completion_tokens_max=worst.completion_tokens_max,
+            sealed={one.id: one.sealed for one in wanted.byok if one.id in own},
+        )
         pool = spec.entries[0].pool
         queue = interactive_queue(pool)
-        scopes = [account_scope(key.account_id)]
-        if key.limit_nano is not None:
-            scopes.append(key_scope(key.key_hash, key.limit_reset, spec.created_ms))
-        return Admission(
+        admission = Admission(
             job_id=spec.generation_id,
             pool=pool,
             queue=queue,
@@ -253,20 +297,44 @@ class Acceptor:
             spec=spec.to_json(),
             request=call.request.to_json(),
             account_id=key.account_id,
-            hold_nano=spec.hold_nano,
-            scopes=tuple(scopes),
+            draws=draws,
             stream=spec.stream,
             limits=self._limits(key, spec),
+            paces=paces(key, wanted),
+            slots=slots(key),
             idempotency_key=call.idempotency_key,
             fingerprint=_fingerprint(call),
             deadline_ms=self.settings.deadline_ms,
             queue_timeout_ms=self.settings.queue_timeout_ms,
         )
+        return spec, admission
+
+    def _draws(
+        self, key: KeyRecord, spec: JobSpec, worst: WorstCase, *, own: bool
+    ) -> tuple[Draw, ...]:
+        """Credit first, then every limit and budget the key is under; broad ones before narrow."""
+
+        def needed(*, include_byok: bool) -> int:
+            return worst.hold_nano(spec.fee_ppm, include_byok=include_byok)
+
+        draws = [Draw(account_scope(key.account_id), needed(include_byok=False))]
+        if key.limit_nano is not None:
+            scope = key_scope(key.key_hash, key.limit_reset, spec.created_ms)
+            draws.append(Draw(scope, needed(include_byok=key.include_byok_in_limit)))
+        for rule in sorted(key.budgets, key=lambda rule: _BREADTH.index(rule.interval)):
+            scope = owner_scope(rule.owner, rule.interval, spec.created_ms)
+            draws.append(Draw(scope, needed(include_byok=rule.include_byok)))
+        if own and not spec.fee_ppm and self.settings.byok_fee_percent:
+            draws.append(Draw(free_byok_scope(key.account_id, spec.created_ms), 1))
+        return tuple(draws)
+
+    def _is_free(self, entry: PlanEntry) -> bool:
+        model = self.catalog.current.model(entry.model_id)
+        return model is not None and model.free and not entry.byok
 
     def _limits(self, key: KeyRecord, spec: JobSpec) -> tuple[FixedWindow, ...]:
-        """The free tier's: per minute and per UTC day, for `:free` models only."""
-        model = self.catalog.current.model(spec.entries[0].model_id)
-        if model is None or not model.free:
+        """The free tier's: per minute and per UTC day, where a `:free` model may answer."""
+        if not any(self._is_free(entry) for entry in spec.entries):
             return ()
         settings, now_ms = self.settings, spec.created_ms
         return (
@@ -302,14 +370,11 @@ class Acceptor:
 
     def _load(self, scope: str, key: KeyRecord, now_ms: int) -> None:
         """Put a balance into the cache; a newer one from settlement stays."""
-        if scope == account_scope(key.account_id):
-            budget = accounts.budget_of(self.ledger, key.account_id)
-        else:
-            found = api_keys.budget_of(self.ledger, key.key_hash, now_ms)
-            if found is None:
-                raise Unavailable("The key's limit was changed just now.", retry_after_ms=1_000)
-            budget = found
-        self.budgets.post((budget,))
+        free_requests = self.settings.byok_free_requests
+        found = balances.of_scope(self.ledger, scope, key, now_ms, free_requests)
+        if found is None:
+            raise Unavailable("A limit of this key was changed just now.", retry_after_ms=1_000)
+        self.budgets.post((found,))
 
 
 def idempotency_key(header: str | None) -> str:
@@ -345,96 +410,7 @@ def _caller(call: Call) -> Caller:
         app_url=call.app_url[:LABEL_MAX] if call.app_url else None,
         app_title=call.app_title[:LABEL_MAX] if call.app_title else None,
         user=call.request.user,
+        member=call.key.creator_user_id,
+        session_id=getattr(call.request, "session_id", None),
+        user_agent=call.user_agent[:LABEL_MAX] if call.user_agent else None,
     )
-
-
-def _refusal(result: AdmissionResult, spec: JobSpec, key: KeyRecord) -> RouterError:
-    """Why a request was not let in, in the contract's words."""
-    match result:
-        case KeyConflict():
-            return Conflict("This Idempotency-Key was used with a different request body.")
-        case LimitReached(limit=limit, retry_after_ms=retry_after_ms):
-            return _rate_limited(limit, retry_after_ms, spec.created_ms, key)
-        case CannotPay():
-            return _cannot_pay(result, spec, key)
-        case _:
-            return Unavailable("The request could not be let in.", retry_after_ms=1_000)
-
-
-def _rate_limited(
-    limit: FixedWindow, retry_after_ms: int, now_ms: int, key: KeyRecord
-) -> RateLimited:
-    daily = limit.key.startswith("lim:free-day:")
-    if not daily:
-        message = "Rate limit exceeded: free-models-per-min. "
-    elif key.purchased:
-        message = "Rate limit exceeded: free-models-per-day-high-balance. "
-    else:
-        message = (
-            "Rate limit exceeded: free-models-per-day. "
-            "Add 10 credits to unlock 1000 free model requests per day"
-        )
-    headers = {
-        "X-RateLimit-Limit": str(limit.maximum),
-        "X-RateLimit-Remaining": "0",
-        "X-RateLimit-Reset": str(now_ms + retry_after_ms),
-    }
-    source = "daily" if daily else "per_minute"
-    return RateLimited(
-        message,
-        metadata={"headers": headers, "limit_source": f"openrouter_free_tier_{source}"},
-        retry_after_ms=retry_after_ms,
-        headers=headers,
-    )
-
-
-def _cannot_pay(result: CannotPay, spec: JobSpec, key: KeyRecord) -> RouterError:
-    of_key = result.scope.startswith("key:")
-    source = "openrouter_key_limit" if of_key else "openrouter_credits"
-    if result.available_nano <= 0:
-        if of_key:
-            period = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}.get(
-                key.limit_reset or "", "total"
-            )
-            return Forbidden(
-                f"Key limit exceeded ({period} limit). Raise the key's limit or use another key.",
-                metadata={"limit_source": source},
-            )
-        return PaymentRequired(
-            "Insufficient credits. Add more credits to this account.",
-            metadata={"limit_source": source},
-        )
-    if result.available_nano >= spec.hold_nano:
-        return PaymentRequired(
-            "This request would exceed your available credits given your current in-flight "
-            "requests. Retry after in-flight requests settle, or add credits.",
-            metadata={
-                "reason": "in_flight_budget_exhausted",
-                "limit_source": "openrouter_in_flight_budget",
-            },
-            retry_after_ms=1_000,
-        )
-    affordable = _affordable_tokens(spec, result.available_nano)
-    remedy = "create a key with a higher limit" if of_key else "add more credits"
-    return PaymentRequired(
-        "This request requires more credits, or fewer max_tokens. You requested up to "
-        f"{spec.completion_tokens_max} tokens, but can only afford {affordable}. "
-        f"To increase, {remedy}.",
-        metadata={
-            "provider_name": None,
-            "reason": "weight_exceeds_budget",
-            "limit_source": source,
-        },
-    )
-
-
-def _affordable_tokens(spec: JobSpec, available_nano: int) -> int:
-    """The longest answer of any planned endpoint that the money pays for, after the prompt."""
-    longest = spec.completion_tokens_max
-    for entry in spec.entries:
-        price = entry.price
-        rest_nano = available_nano - worst_case_nano(price, spec.prompt_tokens_max, 0, 0)
-        token_pico = dearest_completion_pico(price, spec.prompt_tokens_max)
-        if token_pico:
-            longest = min(longest, rest_nano * PICO_PER_NANO // token_pico)
-    return max(0, longest)

@@ -213,7 +213,7 @@ def _response(found: Generation, attempt: AttemptRecord) -> dict[str, Any]:
         "model_permaslug": attempt.endpoint_id.partition(":")[2] or found.model_id,
         "status": attempt.status,
         "latency": attempt.latency_ms,
-        "is_byok": found.byok,
+        "is_byok": attempt.byok,
     }
 
 

@@ -13,9 +13,23 @@ from flask import Flask, request
 from gevent.threadpool import ThreadPool
 from prometheus_client import CollectorRegistry
 
-from api import account, catalog, errors, health, inference
+from api import (
+    account,
+    byok,
+    catalog,
+    closing,
+    errors,
+    health,
+    inference,
+    keys,
+    oauth,
+    organization,
+    preferences,
+)
 from api.accept import Acceptor
 from api.auth import Authenticator
+from api.byok_trial import Trial
+from api.console import site
 from api.letting_go import LettingGo
 from api.office import Aside, Office
 from api.stream import Drain, Streamer
@@ -27,6 +41,8 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock, SystemClock
 from routing.metrics import WebMetrics
 from routing.preferences import Candidate, permitted
+from routing.sealing import Sealer
+from routing.sealing import Sealer
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
 from routing.store.bus import FrontDoor
@@ -144,6 +160,9 @@ def create_app(parts: Parts) -> Flask:
         aside=parts.aside,
     )
     authenticate = _authenticate(authenticator)
+    manage = _manage(authenticator)
+    sealer = Sealer.of(parts.settings)
+    trial = Trial(acceptor=acceptor, streamer=streamer)
     for place, path in enumerate(BASE_PATHS):
         for blueprint in (
             inference.blueprint(authenticator, acceptor, streamer),
@@ -151,9 +170,17 @@ def create_app(parts: Parts) -> Flask:
                 parts.catalog, parts.clock, parts.view, authenticate, _visible(parts)
             ),
             account.blueprint(parts.ledger, authenticate, parts.clock, acceptor.free_today),
+            preferences.blueprint(office, parts.catalog, manage),
+            closing.blueprint(office, manage),
+            byok.blueprint(office, parts.catalog, sealer, manage, trial),
+            keys.blueprint(office, manage),
+            oauth.blueprint(office, authenticate),
+            organization.blueprint(office, manage),
+            byok.blueprint(office, parts.catalog, Sealer.of(parts.settings), manage),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)
+    site.install(app, office, parts.settings, parts.redis)
     shared = health.SharedState(
         parts.redis, parts.ledger, parts.catalog, parts.clock, parts.view.all_figures
     )
@@ -177,3 +204,7 @@ def _visible(parts: Parts) -> Callable[[RoutingPolicy, Endpoint], bool]:
 
 def _authenticate(authenticator: Authenticator) -> Callable[[], KeyRecord]:
     return lambda: authenticator.key(request.headers.get("Authorization"))
+
+
+def _manage(authenticator: Authenticator) -> Callable[[], KeyRecord]:
+    return lambda: authenticator.management_key(request.headers.get("Authorization"))

@@ -65,6 +65,7 @@ def blueprint(authenticator: Authenticator, acceptor: Acceptor, streamer: Stream
             idempotency_key=idempotency_key(request.headers.get("Idempotency-Key")),
             app_url=request.headers.get("HTTP-Referer") or request.headers.get("Referer"),
             app_title=request.headers.get("X-OpenRouter-Title") or request.headers.get("X-Title"),
+            user_agent=request.headers.get("User-Agent"),
             tells_route=_asks_route(),
         )
         try:

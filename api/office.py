@@ -72,8 +72,10 @@ class Office:
             self.keys.drop(*hashes)
 
     def change_account(self, account_id: str, work: Callable[[Ledger], Result]) -> Result:
-        """The same for what the records of all keys of an account hold: policy, settings, budgets,
-        provider keys."""
+        """The same for what all keys of an account are cached with.
+
+        That is its policy, settings, budgets and provider keys.
+        """
         return self.change_keys(
             self.do(lambda ledger: api_keys.hashes_of(ledger, account_id)), work
         )

@@ -25,6 +25,8 @@ from routing.wire.account import (
 AccountKind = Literal["personal", "organization"]
 #: Longest name of an account or key, and longest reference or note of a grant.
 TEXT_MAX = 256
+#: How the ledger refers to payments; a grant by hand must not be taken for one.
+PAYMENT_REFERENCE = "payment:"
 #: Accounts listed at once; an operator with more asks for the next page.
 LIST_MAX = 1_000
 
@@ -34,8 +36,8 @@ class Account:
     """A customer.
 
     Attributes:
-        granted_nano: all credit ever given, bought or not.
-        purchased_nano: the part that was bought.
+        granted_nano: all credit ever given, bought or not, less what was refunded or expired.
+        purchased_nano: what was bought and not refunded.
         policy: where its requests may go.
         settings: what else it has chosen.
         version: which change this is, of its settings, budgets or spend.
@@ -149,6 +151,8 @@ def grant(ledger: Ledger, account_id: str, wanted: Grant, now_ms: int) -> Budget
     """
     if not 0 < wanted.amount_nano <= AMOUNT_MAX_NANO:
         raise BadRequest("The amount must be more than 0 and at most 9,000,000 USD", param="amount")
+    if wanted.reference.startswith(PAYMENT_REFERENCE):
+        raise BadRequest(f"References of {PAYMENT_REFERENCE!r} are for payments", param="reference")
     scope = account_scope(account_id)
     posting = Posting(
         reference=checked_text(wanted.reference, "reference"),

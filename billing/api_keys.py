@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, insert, select, update
@@ -14,10 +15,11 @@ from billing.byok import byok_keys_of
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
 from billing.spend import key_limits, rules_of, window_budgets
-from billing.tables import accounts, api_keys, key_usage_days
+from billing.tables import accounts, api_keys, key_usage_days, members
 from routing.budgets import LimitReset, day_of, window_start_day
-from routing.errors import BadRequest, NotFound
+from routing.errors import BadRequest, Forbidden, NotFound
 from routing.wire.account import (
+    NO_RATES,
     AccountSettings,
     Budget,
     BudgetRule,
@@ -32,11 +34,19 @@ PREFIX = "sk-or-v1-"
 _SECRET_BYTES = 32
 #: Digits of the secret shown at either end of a label.
 _SHOWN = 3
+#: Keys of one account: one for each of its customers, and still listed and dropped in a moment.
+KEYS_MAX = 100_000
+#: Most of anything a minute or at once; what is faster needs no limit.
+RATE_MAX = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyTerms:
-    """What a new key is for and what it may spend; the meanings are those of `KeyRecord`."""
+    """What a key is for and what it may spend; the meanings are those of `KeyRecord`.
+
+    Attributes:
+        app_id: the application it was made for.
+    """
 
     name: str
     kind: KeyKind = "inference"
@@ -44,6 +54,10 @@ class KeyTerms:
     limit_reset: LimitReset | None = None
     include_byok_in_limit: bool = False
     expires_ms: int | None = None
+    disabled: bool = False
+    creator_user_id: str = ""
+    app_id: int | None = None
+    rates: RateLimits = NO_RATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +72,22 @@ class KeyUsage:
     byok_daily_nano: int = 0
     byok_weekly_nano: int = 0
     byok_monthly_nano: int = 0
+
+    def in_window(self, reset: LimitReset | None, *, byok: bool) -> int:
+        """What counts against a limit: spend in its current window.
+
+        Args:
+            reset: of the limit.
+            byok: whether use of the account's own provider keys counts too.
+        """
+        windows = {
+            None: (self.total_nano, self.byok_total_nano),
+            "daily": (self.daily_nano, self.byok_daily_nano),
+            "weekly": (self.weekly_nano, self.byok_weekly_nano),
+            "monthly": (self.monthly_nano, self.byok_monthly_nano),
+        }
+        own_nano, byok_nano = windows[reset]
+        return own_nano + (byok_nano if byok else 0)
 
 
 def hash_key(text: str) -> str:
@@ -75,43 +105,67 @@ def mint(ledger: Ledger, account_id: str, terms: KeyTerms, now_ms: int) -> tuple
     """Make a key; returns its full text, which nobody can read again, and its record.
 
     Raises:
-        BadRequest: a blank name, a limit or an end of life beyond reason.
+        BadRequest: a blank name, terms beyond reason, a maker who is no member of the account.
+        Forbidden: the account has `KEYS_MAX` keys.
         NotFound: no such account.
         Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        return mint_key(connection, account_id, terms, now_ms)
+
+
+def mint_key(
+    connection: Connection, account_id: str, terms: KeyTerms, now_ms: int
+) -> tuple[str, KeyRecord]:
+    """The same, as a part of something larger."""
+    columns = columns_of(terms)
+    text = PREFIX + secrets.token_hex(_SECRET_BYTES)
+    key_hash = hash_key(text)
+    _check_owner(connection, account_id, terms.creator_user_id)
+    connection.execute(
+        insert(api_keys),
+        {
+            **columns,
+            "hash": key_hash,
+            "account_id": account_id,
+            "label": label_of(text),
+            "kind": terms.kind,
+            "created_ms": now_ms,
+            "updated_ms": now_ms,
+            "version": 1,
+        },
+    )
+    record = _find(connection, key_hash, now_ms)
+    if record is None:
+        raise RuntimeError("a key was not there right after it was made")
+    return text, record
+
+
+def columns_of(terms: KeyTerms) -> dict[str, object]:
+    """Terms as columns of a key, checked; its kind is said when it is made and never changed.
+
+    Raises:
+        BadRequest: a blank name, a limit, a rate or an end of life beyond reason.
     """
     if terms.limit_nano is not None and not 0 <= terms.limit_nano <= AMOUNT_MAX_NANO:
         raise BadRequest("The limit must be from 0 to 9,000,000 USD", param="limit")
     if terms.expires_ms is not None and not 0 < terms.expires_ms <= MS_MAX:
         raise BadRequest("The key must expire before the year 10000", param="expires_at")
-    name = checked_text(terms.name, "name")
-    text = PREFIX + secrets.token_hex(_SECRET_BYTES)
-    key_hash = hash_key(text)
-    with ledger.writing() as connection:
-        known = connection.execute(select(accounts.c.id).where(accounts.c.id == account_id))
-        if known.one_or_none() is None:
-            raise NotFound(f"No account {account_id}")
-        connection.execute(
-            insert(api_keys),
-            {
-                "hash": key_hash,
-                "account_id": account_id,
-                "name": name,
-                "label": label_of(text),
-                "kind": terms.kind,
-                "disabled": False,
-                "limit_nano": terms.limit_nano,
-                "limit_reset": terms.limit_reset,
-                "include_byok_in_limit": terms.include_byok_in_limit,
-                "expires_ms": terms.expires_ms,
-                "created_ms": now_ms,
-                "updated_ms": now_ms,
-                "version": 1,
-            },
-        )
-        record = _find(connection, key_hash, now_ms)
-    if record is None:
-        raise RuntimeError("a key was not there right after it was made")
-    return text, record
+    rates = {"rpm": terms.rates.rpm, "tpm": terms.rates.tpm, "parallel": terms.rates.parallel}
+    for name, value in rates.items():
+        if value is not None and not 1 <= value <= RATE_MAX:
+            raise BadRequest(f"{name}: must be from 1 to {RATE_MAX:,}", param=name)
+    return {
+        "name": checked_text(terms.name, "name"),
+        "disabled": terms.disabled,
+        "limit_nano": terms.limit_nano,
+        "limit_reset": terms.limit_reset,
+        "include_byok_in_limit": terms.include_byok_in_limit,
+        "expires_ms": terms.expires_ms,
+        "creator_user_id": terms.creator_user_id or None,
+        "app_id": terms.app_id,
+        **rates,
+    }
 
 
 def find(ledger: Ledger, key_hash: str, now_ms: int) -> KeyRecord | None:
@@ -146,7 +200,7 @@ def disable(ledger: Ledger, key_hash: str, now_ms: int) -> bool:
     with ledger.writing() as connection:
         changed = connection.execute(
             update(api_keys)
-            .where(api_keys.c.hash == key_hash)
+            .where(api_keys.c.hash == key_hash, api_keys.c.deleted_ms.is_(None))
             .values(disabled=True, updated_ms=now_ms, version=api_keys.c.version + 1)
         )
         return changed.rowcount == 1
@@ -158,6 +212,12 @@ def usage(ledger: Ledger, key_hash: str, now_ms: int) -> KeyUsage:
     Raises:
         Unavailable: the database is away.
     """
+    with ledger.reading() as connection:
+        return usages(connection, (key_hash,), now_ms).get(key_hash, KeyUsage())
+
+
+def usages(connection: Connection, hashes: Collection[str], now_ms: int) -> dict[str, KeyUsage]:
+    """The same of several keys, by hash; those that spent nothing are not in it."""
     table = key_usage_days
     starts = {
         "total": 0,
@@ -166,15 +226,19 @@ def usage(ledger: Ledger, key_hash: str, now_ms: int) -> KeyUsage:
         "monthly": window_start_day("monthly", now_ms),
     }
     sums = [
-        func.coalesce(func.sum(case((table.c.day >= start, column), else_=0)), 0).label(
-            f"{prefix}{span}_nano"
-        )
+        func.sum(case((table.c.day >= start, column), else_=0)).label(f"{prefix}{span}_nano")
         for prefix, column in (("", table.c.usage_nano), ("byok_", table.c.byok_usage_nano))
         for span, start in starts.items()
     ]
-    with ledger.reading() as connection:
-        row = connection.execute(select(*sums).where(table.c.key_hash == key_hash)).mappings().one()
-    return KeyUsage(**{name: int(value) for name, value in row.items()})
+    rows = connection.execute(
+        select(table.c.key_hash, *sums)
+        .where(table.c.key_hash.in_(sorted(hashes)))
+        .group_by(table.c.key_hash)
+    )
+    return {
+        row.pop("key_hash"): KeyUsage(**{name: int(value) for name, value in row.items()})
+        for row in map(dict, rows.mappings())
+    }
 
 
 def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
@@ -188,6 +252,33 @@ def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
         if limit is None:
             return None
         return next(iter(window_budgets(connection, [(limit, now_ms)])), None)
+
+
+def _check_owner(connection: Connection, account_id: str, user_id: str) -> None:
+    """The account lives, has room for a key, and its maker belongs to it."""
+    known = connection.execute(
+        select(accounts.c.id).where(accounts.c.id == account_id, accounts.c.closed_ms.is_(None))
+    )
+    if known.one_or_none() is None:
+        raise NotFound(f"No account {account_id}")
+    count = select(func.count()).where(
+        api_keys.c.account_id == account_id, api_keys.c.deleted_ms.is_(None)
+    )
+    if connection.execute(count).scalar_one() >= KEYS_MAX:
+        raise Forbidden(f"An account may have {KEYS_MAX:,} keys; delete some first.")
+    if user_id and not _is_member(connection, account_id, user_id):
+        raise BadRequest(
+            f"creator_user_id: {user_id!r} is no member of this account", param="creator_user_id"
+        )
+
+
+def _is_member(connection: Connection, account_id: str, user_id: str) -> bool:
+    found = connection.execute(
+        select(members.c.user_id).where(
+            members.c.account_id == account_id, members.c.user_id == user_id
+        )
+    )
+    return found.one_or_none() is not None
 
 
 def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | None:

@@ -72,4 +72,4 @@ def _known(connection: Connection, titles: dict[str, str]) -> dict[str, int]:
     found = connection.execute(
         select(apps.c.origin, apps.c.id).where(apps.c.origin.in_(sorted(titles)))
     )
-    return {origin: number for origin, number in found}
+    return {row.origin: row.id for row in found}

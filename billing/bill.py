@@ -107,7 +107,9 @@ def _posting(charge: Charge, spent: Cost, *, to_suspense: bool) -> Posting | Non
     if charge.byok:  # their key paid the provider: between us there is the fee alone
         fee_nano = 0 if charge.insured else spent.fee_nano
         lines = ((payer, -fee_nano), (BYOK_FEES, fee_nano))
-        return Posting(reference=charge.generation_id, kind="usage", lines=lines) if fee_nano else None
+        return (
+            Posting(reference=charge.generation_id, kind="usage", lines=lines) if fee_nano else None
+        )
     total_nano = spent.total_nano
     if total_nano == 0:
         return None

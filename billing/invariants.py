@@ -33,6 +33,7 @@ from billing.tables import (
     generations,
     key_usage_days,
     ledger_accounts,
+    payments,
     spend_days,
     transactions,
 )
@@ -188,16 +189,7 @@ def _providers_are_owed(_now_ms: int) -> Query:
 
 
 def _grants_are_counted(_now_ms: int) -> Query:
-    granted = (
-        select(
-            entries.c.ledger_account_id.label("scope"),
-            func.sum(entries.c.amount_nano).label("total"),
-        )
-        .join(transactions, transactions.c.id == entries.c.transaction_id)
-        .where(transactions.c.kind == "grant")
-        .group_by(entries.c.ledger_account_id)
-        .subquery()
-    )
+    granted = _moved(("grant", "purchase_refund", "expiry"))
     return (
         select(accounts.c.id)
         .outerjoin(granted, granted.c.scope == "acct:" + accounts.c.id)
@@ -205,9 +197,55 @@ def _grants_are_counted(_now_ms: int) -> Query:
     )
 
 
+def _moved(kinds: tuple[str, ...]) -> Any:
+    """By ledger account, the sum of its entries of some kinds."""
+    return (
+        select(
+            entries.c.ledger_account_id.label("scope"),
+            func.sum(entries.c.amount_nano).label("total"),
+        )
+        .join(transactions, transactions.c.id == entries.c.transaction_id)
+        .where(transactions.c.kind.in_(kinds))
+        .group_by(entries.c.ledger_account_id)
+        .subquery()
+    )
+
+
 def _purchased_is_granted(_now_ms: int) -> Query:
-    return select(accounts.c.id).where(
-        or_(accounts.c.purchased_nano < 0, accounts.c.purchased_nano > accounts.c.granted_nano)
+    """What was bought stays bought when it expires."""
+    given = _moved(("grant", "purchase_refund"))
+    return (
+        select(accounts.c.id)
+        .outerjoin(given, given.c.scope == "acct:" + accounts.c.id)
+        .where(
+            or_(
+                accounts.c.purchased_nano < 0,
+                accounts.c.purchased_nano > func.coalesce(given.c.total, 0),
+            )
+        )
+    )
+
+
+def _payments_are_credited(_now_ms: int) -> Query:
+    """Both ways: a paid payment has its grant, and what it has given back its refunds."""
+    paid = transactions.c.reference == "payment:" + payments.c.id
+    credited = (
+        select(func.coalesce(func.sum(entries.c.amount_nano), 0))
+        .join(transactions, transactions.c.id == entries.c.transaction_id)
+        .where(
+            transactions.c.kind == "grant",
+            paid,
+            entries.c.ledger_account_id == "acct:" + payments.c.account_id,
+        )
+        .scalar_subquery()
+    )
+    expected = case((payments.c.paid_ms.is_not(None), payments.c.credit_nano), else_=0)
+    return select(payments.c.id).where(
+        or_(
+            credited != expected,
+            payments.c.refunded_nano < 0,
+            payments.c.refunded_nano > payments.c.credit_nano,
+        )
     )
 
 
@@ -348,13 +386,18 @@ TRUTHS = (
     ),
     Truth(
         name="grants_are_counted",
-        sentence="The granted credit of each account is the sum of its grants.",
+        sentence="The granted credit of each account is that of its grants, less what went back.",
         offenders=_grants_are_counted,
     ),
     Truth(
         name="purchased_is_granted",
-        sentence="Purchased credit is not negative, and is part of the granted credit.",
+        sentence="Purchased credit is not negative, and no more than was ever given.",
         offenders=_purchased_is_granted,
+    ),
+    Truth(
+        name="payments_are_credited",
+        sentence="Each paid payment gave its credit once, and took back no more than that.",
+        offenders=_payments_are_credited,
     ),
     Truth(
         name="key_days_are_sums",

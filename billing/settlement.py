@@ -19,7 +19,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
 
 from billing.apps import app_ids
 from billing.bill import Bill, bill
@@ -160,7 +170,7 @@ def _count_spend(connection: Connection, booked: Sequence[Bill]) -> None:
     connection.execute(
         update(api_keys)
         .where(api_keys.c.hash == bindparam("key"))
-        .values(version=api_keys.c.version + 1, last_used_ms=bindparam("used")),
+        .values(version=api_keys.c.version + 1, last_used_ms=_later(api_keys.c.last_used_ms)),
         [{"key": key_hash, "used": used[key_hash]} for key_hash in sorted(used)],
     )
     connection.execute(
@@ -169,6 +179,12 @@ def _count_spend(connection: Connection, booked: Sequence[Bill]) -> None:
         .values(version=accounts.c.version + 1),
         [{"account": name} for name in sorted({one.account_id for one in booked})],
     )
+
+
+def _later(known: ColumnElement[int | None]) -> ColumnElement[int]:
+    """A straggler takes nothing back."""
+    used = bindparam("used", type_=BigInteger())
+    return case((func.coalesce(known, 0) > used, known), else_=used)
 
 
 def _count_activity(connection: Connection, booked: Sequence[Bill]) -> None:

@@ -145,9 +145,7 @@ def rules_of(connection: Connection, ids: Collection[str]) -> dict[str, tuple[Ru
     return {account_id: tuple(rules) for account_id, rules in found.items()}
 
 
-def rule_budgets(
-    connection: Connection, moments: Iterable[tuple[Rule, int]]
-) -> tuple[Budget, ...]:
+def rule_budgets(connection: Connection, moments: Iterable[tuple[Rule, int]]) -> tuple[Budget, ...]:
     """What is left of each budget in the window of each moment (ms), once per scope.
 
     As with `window_budgets`, give rules that were read in this transaction and before.
@@ -182,7 +180,9 @@ def free_byok_budgets(
         scope = free_byok_scope(account_id, moment_ms)
         if scope in left:
             continue
-        version = select(accounts.c.version).where(accounts.c.id == account_id)
+        # Before the sum, as everywhere: a sum newer than its version is harmless in a cache.
+        query = select(accounts.c.version).where(accounts.c.id == account_id)
+        version = connection.execute(query).scalar_one_or_none() or 0
         window = _window("monthly", moment_ms)
         used = select(func.coalesce(func.sum(table.c.byok_requests), 0)).where(
             table.c.owner == organisation(account_id), *_within(table.c.day, window)
@@ -190,7 +190,7 @@ def free_byok_budgets(
         left[scope] = Budget(
             scope=scope,
             available_nano=free_requests - int(connection.execute(used).scalar_one()),
-            version=connection.execute(version).scalar_one_or_none() or 0,
+            version=version,
         )
     return tuple(left.values())
 

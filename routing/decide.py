@@ -112,8 +112,16 @@ class AttemptState:
 
     @property
     def tries_max(self) -> int:
-        """Tries of the first model, and one for each it may fall back on."""
-        return self.max_attempts + len({entry.model_id for entry in self.entries}) - 1
+        """Tries of the first model, and one for each it may fall back on.
+
+        Those with a customer's own keys come on top: they take nothing from the operator's.
+        """
+        return self.tries_once_max + len({entry.model_id for entry in self.entries}) - 1
+
+    @property
+    def tries_once_max(self) -> int:
+        """Tries before what fallback models add."""
+        return self.max_attempts + sum(bool(entry.byok) for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +368,7 @@ def _told(state: AttemptState) -> Failure:
 
 def _again(state: AttemptState, failure: Failure, draw: float) -> Retry | None:
     """Whether the last endpoint left is worth another call: what fallbacks added is for them."""
-    if state.tries_total >= state.max_attempts:
+    if state.tries_total >= state.tries_once_max:
         return None
     if failure.blame == "caller" or failure.silent or not failure.retryable or state.bytes_sent:
         return None

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from routing.auto import CHOICES_MAX, Guess, guess, suited
-from routing.catalog.pricing import worst_case_nano
-from routing.catalog.shapes import Catalog, Model
+from routing.catalog.pricing import Cost, Terms, worst_case_nano
+from routing.catalog.shapes import Catalog, Endpoint, Model
 from routing.errors import BadRequest, CallerError, NotFound
 from routing.estimate import tally, tally_inputs
 from routing.figures import Percent
@@ -31,7 +31,7 @@ from routing.preferences import (
     widened,
 )
 from routing.ranking import Health, Ranking
-from routing.wire.account import NO_POLICY, RoutingPolicy
+from routing.wire.account import NO_POLICY, ByokKey, RoutingPolicy
 from routing.wire.chat import ChatRequest, ResponseFormat
 from routing.wire.embeddings import EmbeddingsRequest
 from routing.wire.job import PlanEntry
@@ -115,6 +115,7 @@ def facts(
     default_model: str,
     policy: RoutingPolicy = NO_POLICY,
     routers: frozenset[str] = frozenset(),
+    byok: tuple[ByokKey, ...] = (),
 ) -> PlanRequest:
     """What planning needs of a request.
 
@@ -123,12 +124,13 @@ def facts(
         default_model: for requests that name none, unless the account has its own.
         policy: of the account.
         routers: names that stand for a choice, for which the prompt must be read.
+        byok: provider keys of the account that may be used.
 
     Raises:
         BadRequest: the request names no model and there is no default.
     """
     if isinstance(request, EmbeddingsRequest):
-        return _embedding_facts(request, policy)
+        return _embedding_facts(request, policy, byok)
     models = _models(request, policy.default_model or default_model)
     counted = tally(request)
     choice = request.tool_choice
@@ -153,6 +155,7 @@ def facts(
         images=counted.images,
         video_urls=counted.video_urls,
         guess=guess(request, counted.text_tokens_rough) if chooses else None,
+        byok=byok,
     )
 
 
@@ -164,7 +167,9 @@ def _models(request: ChatRequest, default: str) -> tuple[str, ...]:
     return models
 
 
-def _embedding_facts(request: EmbeddingsRequest, policy: RoutingPolicy) -> PlanRequest:
+def _embedding_facts(
+    request: EmbeddingsRequest, policy: RoutingPolicy, byok: tuple[ByokKey, ...]
+) -> PlanRequest:
     """Vectors have no length of their own: the input is all there is to pay for."""
     counted = tally_inputs(request)
     return PlanRequest(
@@ -178,6 +183,7 @@ def _embedding_facts(request: EmbeddingsRequest, policy: RoutingPolicy) -> PlanR
         output_modalities=EMBEDDINGS,
         images=counted.images,
         parameters=frozenset({"dimensions"} if request.dimensions else ()),
+        byok=byok,
     )
 
 
@@ -321,8 +327,9 @@ def plan(
                 model_id=c.model.id,
                 pool=c.endpoint.provider.pool,
                 price=c.price,
+                byok=byok,
             )
-            for c in _bounded(chosen)
+            for c, byok in _bounded(_with_own_keys(chosen, request, catalog))
         ),
         requested=request.models[0],
         strategy=strategy_of(request, catalog),
@@ -407,15 +414,41 @@ def ordered(groups: list[Group], ranking: Ranking) -> list[Candidate]:
     return ranking.preferred_first(ranked, balanced=balanced)
 
 
-def _bounded(chosen: list[Candidate]) -> list[Candidate]:
+#: A candidate, and the id of the own key it is called with; "" for the operator's.
+_Choice = tuple[Candidate, str]
+
+
+def _with_own_keys(
+    chosen: list[Candidate], request: PlanRequest, catalog: Catalog
+) -> list[_Choice]:
+    """Own keys first, whatever the order among providers; then the operator's.
+
+    Unless a key of the provider says "always". Where models are tried one after the other, each in
+    its own turn.
+    """
+    if not request.byok:
+        return [(c, "") for c in chosen]
+    keyless = {e.id for c in chosen for e in catalog.keyless.get(c.model.id, ())}
+    turns: dict[str, tuple[list[_Choice], list[_Choice]]] = {}
+    for c in chosen:
+        turn = "" if request.preferences.partition == "none" else c.model.id
+        own, shared = turns.setdefault(turn, ([], []))
+        keys = request.own_keys(c.endpoint.provider.slug, c.model.id)
+        own += ((c, key.id) for key in keys)
+        if c.endpoint.id not in keyless and not any(key.always_use for key in keys):
+            shared.append((c, ""))
+    return [choice for own, shared in turns.values() for choice in (*own, *shared)]
+
+
+def _bounded(chosen: list[_Choice]) -> list[_Choice]:
     """As many as a plan may have; no model is crowded out by the endpoints of another."""
     if len(chosen) <= MAX_PLAN_ENTRIES:
         return chosen
-    share = MAX_PLAN_ENTRIES // len({c.model.id for c in chosen})
+    share = MAX_PLAN_ENTRIES // len({c.model.id for c, _ in chosen})
     taken: Counter[str] = Counter()
     kept: list[int] = []
     rest: list[int] = []
-    for place, candidate in enumerate(chosen):
+    for place, (candidate, _) in enumerate(chosen):
         taken[candidate.model.id] += 1
         (kept if taken[candidate.model.id] <= share else rest).append(place)
     kept += rest[: MAX_PLAN_ENTRIES - len(kept)]
@@ -496,6 +529,15 @@ def resolve(name: str, catalog: Catalog) -> Named:
     return Named(model, sorts[-1] if sorts else None, _ONLINE in suffixes)
 
 
+def _open_to(request: PlanRequest, catalog: Catalog, model_id: str) -> Iterator[Endpoint]:
+    """Endpoints of a model that the operator, or else the caller, has a key for."""
+    yield from catalog.endpoints_of(model_id)
+    if request.byok:
+        for endpoint in catalog.keyless.get(model_id, ()):
+            if request.own_keys(endpoint.provider.slug, model_id):
+                yield endpoint
+
+
 def _surveyed(
     request: PlanRequest, catalog: Catalog, model: Model, sort: SortBy | None, now_ms: int
 ) -> Group:
@@ -507,7 +549,7 @@ def _surveyed(
             price=(price := endpoint.price_at(now_ms)),
             rates=price.for_prompt(tokens),
         )
-        for endpoint in catalog.endpoints_of(model.id)
+        for endpoint in _open_to(request, catalog, model.id)
     ]
     group = Group(model=model, sort=sort, left=left, funnel=[("Initial Endpoints", left)])
     if not left:
@@ -535,10 +577,24 @@ def funnel_of(group: Group) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
-    """The most a request can cost, and the longest answer it can get, over a whole plan."""
+    """The most a request can cost, and the longest answer it can get, over a whole plan.
 
-    hold_nano: int
+    Attributes:
+        shared_nano: at the endpoints called with the operator's key.
+        own_nano: list price at those called with the caller's own.
+    """
+
+    shared_nano: int
+    own_nano: int
     completion_tokens_max: int
+
+    def hold_nano(self, fee_ppm: int, *, include_byok: bool) -> int:
+        """What a budget has to have for it; own keys cost it their fee, unless it counts all."""
+        fee_nano = Cost(
+            request_nano=self.own_nano, terms=Terms(byok=True, fee_ppm=fee_ppm)
+        ).fee_nano
+        own_nano = fee_nano + (self.own_nano if include_byok else 0)
+        return max(self.shared_nano, own_nano)
 
 
 def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Catalog) -> WorstCase:
@@ -546,8 +602,7 @@ def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Ca
 
     Prompt and answer share the context: neither alone is ever counted beyond it.
     """
-    hold_nano = 0
-    longest = 0
+    shared_nano = own_nano = longest = 0
     least_prompt = request.prompt_tokens // _ROUGH_TO_LEAST
     for entry in entries:
         endpoint = catalog.endpoints[entry.endpoint_id]
@@ -556,6 +611,10 @@ def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Ca
         prompt = min(request.prompt_tokens_max, endpoint.context_length)
         if request.output_modalities == EMBEDDINGS:  # each input has the whole context
             prompt, completion = request.prompt_tokens_max, 0
-        hold_nano = max(hold_nano, worst_case_nano(entry.price, prompt, completion, request.images))
+        worst_nano = worst_case_nano(entry.price, prompt, completion, request.images)
+        if entry.byok:
+            own_nano = max(own_nano, worst_nano)
+        else:
+            shared_nano = max(shared_nano, worst_nano)
         longest = max(longest, completion)
-    return WorstCase(hold_nano=hold_nano, completion_tokens_max=longest)
+    return WorstCase(shared_nano=shared_nano, own_nano=own_nano, completion_tokens_max=longest)

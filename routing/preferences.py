@@ -15,7 +15,7 @@ from routing.auto import Guess
 from routing.catalog.shapes import Endpoint, Model, Price
 from routing.errors import BadRequest, CallerError, NotFound
 from routing.figures import Percent
-from routing.wire.account import NO_POLICY, RoutingPolicy
+from routing.wire.account import NO_POLICY, ByokKey, RoutingPolicy
 
 _LEARN_MORE = (
     "To learn more about provider routing, visit: "
@@ -94,6 +94,7 @@ class PlanRequest:
         output_modalities: as asked for; empty for plain text.
         video_urls: kinds of video link in the prompt: `youtube`, `http`.
         guess: what kind of task this is; None unless a router has to choose.
+        byok: provider keys of the caller's account, in the order they are tried.
     """
 
     models: tuple[str, ...]
@@ -112,6 +113,11 @@ class PlanRequest:
     images: int = 0
     video_urls: frozenset[str] = frozenset()
     guess: Guess | None = None
+    byok: tuple[ByokKey, ...] = ()
+
+    def own_keys(self, provider: str, model_id: str) -> tuple[ByokKey, ...]:
+        """The caller's own keys of a provider that may be used for a model."""
+        return tuple(key for key in self.byok if key.provider == provider and key.serves(model_id))
 
     @property
     def may_fall_back(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -258,18 +259,20 @@ class Cluster:
         limit_usd: Decimal | None = None,
         *,
         name: str = "test",
+        account_id: str = "",
+        **terms: Any,
     ) -> NewKey:
-        """A new key: of a new account with this credit, or of the default account without one."""
+        """A new key: of a new account with this credit, or of one there is; the default without."""
         now_ms = SystemClock().now_ms()
-        account_id = self.account_id
+        account_id = account_id or self.account_id
         if credit_usd is not None:
             account_id = create_account(self.ledger, name, now_ms).id
             amount = int(credit_usd * NANO_PER_USD)
             wanted = Grant(amount_nano=amount, reference=f"test:{account_id}")
             Budgets(self.redis).post((grant(self.ledger, account_id, wanted, now_ms),))
         limit = None if limit_usd is None else int(limit_usd * NANO_PER_USD)
-        terms = KeyTerms(name=name, limit_nano=limit)
-        text, record = mint(self.ledger, account_id, terms, now_ms)
+        wished = KeyTerms(name=name, limit_nano=limit, **terms)
+        text, record = mint(self.ledger, account_id, wished, now_ms)
         return NewKey(text=text, key_hash=record.key_hash, account_id=account_id)
 
     # The simulator.
@@ -328,6 +331,7 @@ class Cluster:
             "POINTSMAN_SANDBOX_URL": self.simulator_url,
             "POINTSMAN_METRICS_DIR": str(self.home.metrics),
             "PROMETHEUS_MULTIPROC_DIR": str(self.home.metrics),
+            "POINTSMAN_SECRET": secrets.token_urlsafe(32),
             **extra,
         }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import gevent
 
-from routing.catalog.shapes import Endpoint
+from routing.catalog.shapes import Endpoint, Limits
 from routing.decide import (
     AttemptState,
     Busy,
@@ -36,6 +36,7 @@ from workers.emitter import Stream
 from workers.ending import Ending
 from workers.held import Held
 from workers.inline import Inliner
+from workers.keyring import OwnKey
 from workers.lessons import judge_of, learn, remember, used_tokens
 from workers.pools import batch_queue, doorbell, interactive_queue
 from workers.refusal import Refused
@@ -132,21 +133,23 @@ class Attempts:
             if onward.full:
                 self._full(self.broken)
                 return None
-        verdict = self._verdict(endpoint)
+        verdict = self._verdict(entry, endpoint)
         match verdict.state:
             case "go" | "probe":
                 token = self._token
                 try:
                     return self._try(entry, endpoint, onward)
                 finally:  # whatever happened; a call that was made has left already
-                    self.runtime.gates.left(endpoint.id, token)
+                    self.runtime.gates.left(entry.gate, token)
             case busy:
                 return self._passed_over(verdict.wait_ms, busy)
 
-    def _verdict(self, endpoint: Endpoint) -> Verdict:
+    def _verdict(self, entry: PlanEntry, endpoint: Endpoint) -> Verdict:
         forced, self.forced = self.forced, False
+        # A customer's key has limits of its own, and a bad one is no outage for anybody else.
+        gated = replace(endpoint, id=entry.gate, limits=Limits()) if entry.byok else endpoint
         return self.runtime.gates.ask(
-            endpoint,
+            gated,
             self._token,
             time.monotonic(),
             tokens=self.spec.prompt_tokens_max,
@@ -160,14 +163,16 @@ class Attempts:
 
     def _current(self) -> AttemptState:
         """The state as of now."""
-        pool = self.spec.entries[self.state.index].pool
+        entry = self.spec.entries[self.state.index]
+        pool = entry.pool
         return replace(
             self.state,
             now_ms=self.runtime.clock.now_ms(),
             remaining_ms=self._remaining_ms,
             bytes_sent=self.held.sent,
             rescuing=self.broken is not None,
-            budget_left=self.runtime.budget.left(pool, time.monotonic()),
+            # What fails with a customer's own key is not a sign of a provider in trouble.
+            budget_left=bool(entry.byok) or self.runtime.budget.left(pool, time.monotonic()),
         )
 
     def _try(self, entry: PlanEntry, endpoint: Endpoint, onward: Onward | None) -> Failure | None:
@@ -176,7 +181,7 @@ class Attempts:
         if not self.history:
             self.runtime.budget.first(entry.pool, time.monotonic())
         self.held.cancellable = endpoint.provider.cancellation and self.spec.stream
-        made = _Made(token, self._render(entry, endpoint, onward), time.monotonic())
+        made = _Made(token, entry.gate, self._render(entry, endpoint, onward), time.monotonic())
         call = self._call(entry, endpoint, made, onward)
         try:
             answer = self._carry_out(call, made.render)
@@ -205,7 +210,7 @@ class Attempts:
         name = endpoint.provider.name
 
         def on_first() -> None:
-            self.runtime.gates.succeeded(endpoint.id, made.token)
+            self.runtime.gates.succeeded(entry.gate, made.token)
             if onward is not None and self.held.order is None:
                 onward.announce(made.render, self.out)
 
@@ -216,6 +221,7 @@ class Attempts:
             connections=self.runtime.connections,
             clock=self.runtime.clock,
             keyring=self.runtime.keyring,
+            own=self._own_key(entry, endpoint),
             inliner=self.inliner,
             api=self.spec.api,
             endpoint=endpoint,
@@ -223,6 +229,17 @@ class Attempts:
             request=request,
             bounds=Bounds(endpoint, max(self._remaining_ms, 1), stream=self.spec.stream),
             tally=Tally(before=None if onward is None else onward.before),
+        )
+
+    def _own_key(self, entry: PlanEntry, endpoint: Endpoint) -> OwnKey | None:
+        """The customer's key this entry is called with."""
+        if not entry.byok:
+            return None
+        return OwnKey(
+            id=entry.byok,
+            account_id=self.spec.caller.account_id,
+            provider=endpoint.provider.slug,
+            sealed=self.spec.sealed[entry.byok],
         )
 
     def _asked(self, entry: PlanEntry) -> InferenceRequest:
@@ -252,9 +269,9 @@ class Attempts:
         endpoint, tally = call.endpoint, call.tally
         first_byte_ms, elapsed_ms = self._first_byte_ms(call, made), made.elapsed_ms
         if tally.first_ms is None:  # a proper end without a piece
-            self.runtime.gates.succeeded(endpoint.id, made.token)
+            self.runtime.gates.succeeded(entry.gate, made.token)
         self._left(call, made)
-        self._note(endpoint, 200, "", elapsed_ms if first_byte_ms is None else first_byte_ms)
+        self._note(entry, endpoint, 200, "", elapsed_ms if first_byte_ms is None else first_byte_ms)
         if answer is None:
             usage = self._ending.streamed(entry, endpoint, tally, made.render)
         else:
@@ -268,12 +285,13 @@ class Attempts:
     ) -> Failure | None:
         endpoint, tally = call.endpoint, call.tally
         first_byte_ms, elapsed_ms = self._first_byte_ms(call, made), made.elapsed_ms
-        self.runtime.gates.failed(endpoint.id, made.token, failure)
+        self.runtime.gates.failed(entry.gate, made.token, failure)
         self._left(call, made)
         self.runtime.metrics.attempt_failed(endpoint.provider.slug, failure.status)
-        learn(self.runtime, endpoint, tally, failure, first_byte_ms, elapsed_ms)
+        if not entry.byok:  # whose key was refused, or is used up, says nothing of the endpoint
+            learn(self.runtime, endpoint, tally, failure, first_byte_ms, elapsed_ms)
         waited_ms = elapsed_ms if first_byte_ms is None else first_byte_ms
-        self._note(endpoint, failure.status, failure.message, waited_ms)
+        self._note(entry, endpoint, failure.status, failure.message, waited_ms)
         if self.held.sent and tally.first_ms is not None:
             broken = BrokenOff(
                 entry=entry, endpoint=endpoint, tally=tally, render=made.render, failure=failure
@@ -337,10 +355,11 @@ class Attempts:
         """Carry out what `decide` says; False when this process is done with the job."""
         if not self._still_asked_for():
             return False
-        before, pool = self.state, self.spec.entries[self.state.index].pool
+        before, entry = self.state, self.spec.entries[self.state.index]
+        pool = entry.pool
         decision = decide(before, failure, _rng.random())
         self.state = after(before, decision, failure)
-        if self.state.tries_total > before.tries_total:
+        if self.state.tries_total > before.tries_total and not entry.byok:
             self.runtime.budget.spend(pool, time.monotonic())
         match decision:
             case GiveUp():
@@ -439,9 +458,11 @@ class Attempts:
 
     def _left(self, call: Call, made: _Made) -> None:
         """The call is over; harmless twice."""
-        self.runtime.gates.left(call.endpoint.id, made.token, tokens=used_tokens(call.tally))
+        self.runtime.gates.left(made.gate, made.token, tokens=used_tokens(call.tally))
 
-    def _note(self, endpoint: Endpoint, status: int, message: str, latency_ms: int) -> None:
+    def _note(
+        self, entry: PlanEntry, endpoint: Endpoint, status: int, message: str, latency_ms: int
+    ) -> None:
         self.history.append(
             AttemptRecord(
                 endpoint_id=endpoint.id,
@@ -449,6 +470,7 @@ class Attempts:
                 status=status,
                 latency_ms=latency_ms,
                 message=message,
+                byok=bool(entry.byok),
             )
         )
 
@@ -461,9 +483,10 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """One call under way: its token at the gates, its renderer, when it began (monotonic)."""
+    """One call under way: its token at its gate, its renderer, when it began (monotonic)."""
 
     token: str
+    gate: str
     render: Renderer
     started_s: float
 

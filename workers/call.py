@@ -25,7 +25,7 @@ from workers.dialects.registry import dialect
 from workers.emitter import Stream
 from workers.held import Held
 from workers.inline import Inliner
-from workers.keyring import Keyring
+from workers.keyring import Keyring, OwnKey
 from workers.refusal import PIECES_MAX, Refused, refuses, says_nothing
 from workers.tool_quality import Judge
 
@@ -126,6 +126,7 @@ class Call:
             is well.
         moves_on: whether a refusal leads to another endpoint; if not, it is the answer.
         judge: hears the tool calls; None for a request without tools.
+        own: the customer's own provider key; None for the operator's.
         refused: the answer this call came to, when it raised `UpstreamRefused`.
     """
 
@@ -141,6 +142,7 @@ class Call:
     on_first: Callable[[], None]
     moves_on: Callable[[UpstreamRefused], bool] = lambda _: False
     judge: Judge | None = None
+    own: OwnKey | None = None
     tally: Tally = field(default_factory=Tally)
     refused: Refused | None = None
     _kept: list[Delta | Finish] = field(default_factory=list)
@@ -217,7 +219,7 @@ class Call:
 
     def _open(self, *, stream: bool) -> Exchange:
         """Send the request and read the head of the answer."""
-        credential = self.keyring.credential(self.endpoint)
+        credential = self.keyring.credential(self.endpoint, self.own)
         request = self.inliner.inlined(self.request, self.endpoint)
         self._check_orders()
         self.bounds.begin()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, TypeVar
+
+import structlog
 
 from routing.catalog.shapes import Endpoint, Provider
 from routing.clock import Clock
@@ -15,6 +19,7 @@ from routing.credentials import (
     AzureConfig,
     AzureKey,
     Credential,
+    GoogleToken,
     KeyProblem,
     ServiceAccount,
     aws_credential,
@@ -22,6 +27,8 @@ from routing.credentials import (
     service_account,
 )
 from routing.errors import UpstreamDenied
+from routing.own_keys import PLAYED, plain_key
+from routing.sealing import Place, Sealer, SealError
 
 if TYPE_CHECKING:
     from workers.google_tokens import GoogleTokens
@@ -31,40 +38,80 @@ SIMULATOR_KEY = "simulator"
 #: The project that simulated Google models belong to.
 SIMULATOR_PROJECT = "simulator"
 _SIMULATED_AWS = AwsKeys(access_key_id="AKIASIMULATOR0000000", secret_access_key=SIMULATOR_KEY)
+#: Customers' keys kept open; the one used longest ago is opened again when it is needed.
+OWN_KEYS_MAX = 1_024
 _GOOGLE = frozenset({"vertex", "vertex-anthropic"})
 _RSA_BITS = 2_048
 _RSA_EXPONENT = 65_537
 
 Parsed = TypeVar("Parsed")
+log = structlog.get_logger("pointsman.keyring")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnKey:
+    """A customer's key as a job brings it, with all that says where it may be opened.
+
+    Attributes:
+        id: of its row.
+        provider: slug of the one it is for.
+    """
+
+    id: str
+    account_id: str
+    provider: str
+    sealed: str = field(repr=False)
+
+    @property
+    def place(self) -> Place:
+        """Where it was sealed for."""
+        return Place.of_provider_key(self.id, self.account_id, self.provider)
 
 
 class Keyring:
-    """The operator's keys, by provider. One per process."""
+    """The operator's keys, by provider, and customers' own, which come sealed. One per process.
 
-    def __init__(self, secrets: Mapping[str, str], clock: Clock | None = None) -> None:
+    Args:
+        secrets: the environment.
+        sealer: opens customers' keys; without one, no call is made with them.
+    """
+
+    def __init__(
+        self, secrets: Mapping[str, str], clock: Clock | None = None, sealer: Sealer | None = None
+    ) -> None:
         self._secrets = secrets
         self._clock = clock
-        # What an operator's key says does not change while the process runs.
+        self._sealer = sealer or Sealer(b"")
+        # What a key says does not change while the process runs.
         self._parsed: dict[tuple[str, object], object] = {}
+        self._opened: OrderedDict[tuple[OwnKey, object], object] = OrderedDict()
         self._lock = threading.Lock()
 
-    def credential(self, endpoint: Endpoint) -> Credential:
+    def credential(self, endpoint: Endpoint, own: OwnKey | None = None) -> Credential:
         """What to show an endpoint's provider; for Google this may fetch a token first.
 
+        Args:
+            endpoint: a simulated one is shown neither the operator's key nor a customer's, unless
+                that is one to play with (`routing.own_keys.PLAYED`).
+            own: the customer's key to call it with, instead of the operator's. It opens only for
+                the account and the provider it was stored for.
+
         Raises:
-            UpstreamDenied: the operator's key is not in the form this provider needs, or refused.
+            UpstreamDenied: the key is not in the form this provider needs, cannot be opened, or is
+                refused. Of a customer's key the message says so, and nothing of the operator's.
             UpstreamDown: a token has to be fetched and Google does not answer.
         """
-        provider = endpoint.provider
-        if provider.simulated:
-            return self._simulated(endpoint)
+        if endpoint.provider.simulated:
+            return self._played(endpoint, own) or self._simulated(endpoint)
         if endpoint.dialect in _GOOGLE:
-            return self._tokens.token(self._read(provider, service_account))
+            return self._tokens.token(self._read(endpoint, own, service_account))
         if endpoint.dialect == "azure":
-            return _deployment(endpoint, self._read(provider, azure_keys))
+            return _deployment(endpoint, self._read(endpoint, own, azure_keys), own)
         if endpoint.dialect == "bedrock":
-            return self._read(provider, aws_credential)
-        return ApiKey(self._secrets.get(provider.key_variable, ""))
+            return self._read(endpoint, own, aws_credential)
+        if own is not None:
+            return self._read(endpoint, own, plain_key)
+        return ApiKey(self._secrets.get(endpoint.provider.key_variable, ""))
 
     @cached_property
     def _tokens(self) -> GoogleTokens:
@@ -73,6 +120,17 @@ class Keyring:
 
         return GoogleTokens(self._clock)
 
+    def _played(self, endpoint: Endpoint, own: OwnKey | None) -> Credential | None:
+        if own is None:
+            return None
+        text = self._read_own(endpoint.provider, own, str)
+        if not text.startswith(PLAYED):
+            return None
+        key = plain_key(text)
+        if endpoint.dialect in _GOOGLE:
+            return GoogleToken(token=key.value, project=SIMULATOR_PROJECT)
+        return key
+
     def _simulated(self, endpoint: Endpoint) -> Credential:
         if endpoint.dialect == "bedrock":
             return _SIMULATED_AWS
@@ -80,8 +138,12 @@ class Keyring:
             return self._tokens.token(_simulated_account(token_address(endpoint.provider)))
         return ApiKey(SIMULATOR_KEY)
 
-    def _read(self, provider: Provider, parse: Callable[[str], Parsed]) -> Parsed:
-        """The operator's key, parsed once."""
+    def _read(
+        self, endpoint: Endpoint, own: OwnKey | None, parse: Callable[[str], Parsed]
+    ) -> Parsed:
+        provider = endpoint.provider
+        if own is not None:
+            return self._read_own(provider, own, parse)
         name = (provider.key_variable, parse)
         with self._lock:
             if name not in self._parsed:
@@ -92,6 +154,31 @@ class Keyring:
                 f"The key of {provider.name} cannot be used. {provider.key_variable}: {found}"
             )
         return found  # type: ignore[return-value]  # the parser is part of the key
+
+    def _read_own(self, provider: Provider, own: OwnKey, parse: Callable[[str], Parsed]) -> Parsed:
+        """A customer's key, opened and parsed once while it is in use."""
+        if own.provider != provider.slug:
+            raise UpstreamDenied(f"Your own key is not one of {provider.name}")
+        name = (own, parse)
+        with self._lock:
+            found = self._opened.pop(name, None)
+        if found is None:
+            found = self._open(own, parse)
+        with self._lock:
+            self._opened[name] = found
+            if len(self._opened) > OWN_KEYS_MAX:
+                self._opened.popitem(last=False)
+        if isinstance(found, KeyProblem):
+            raise UpstreamDenied(f"Your own key of {provider.name} cannot be used: {found}")
+        return found  # type: ignore[return-value]  # as above
+
+    def _open(self, own: OwnKey, parse: Callable[[str], Parsed]) -> object:
+        try:
+            text = self._sealer.open(own.sealed, own.place)
+        except SealError as error:
+            log.warning("own key not opened", action="byok.not_opened", byok=own.id, why=str(error))
+            return KeyProblem("", "it does not open any more; store it again")
+        return _outcome(text, parse)
 
 
 def token_address(provider: Provider) -> str:
@@ -107,14 +194,17 @@ def _outcome(text: str, parse: Callable[[str], Parsed]) -> Parsed | KeyProblem:
         return problem.with_traceback(None)
 
 
-def _deployment(endpoint: Endpoint, configs: tuple[AzureConfig, ...]) -> AzureKey:
+def _deployment(
+    endpoint: Endpoint, configs: tuple[AzureConfig, ...], own: OwnKey | None
+) -> AzureKey:
     model = endpoint.model_id
     for name in (model, model.partition(":")[0]):
         for config in configs:
             if config.model_slug == name:
                 return config.key
+    whose = "The key" if own is None else "Your own key"
     raise UpstreamDenied(
-        f"The key of {endpoint.provider.name} has no deployment with model_slug '{model}'"
+        f"{whose} of {endpoint.provider.name} has no deployment with model_slug '{model}'"
     )
 
 

@@ -36,6 +36,7 @@ from routing.catalog.live import LiveCatalog
 from routing.clock import SystemClock
 from routing.errors import Unavailable
 from routing.metrics import WorkerMetrics
+from routing.sealing import Sealer
 from routing.settings import Settings, environment
 from routing.store import control
 from routing.store import redis_keys as keys
@@ -119,7 +120,11 @@ class Lifecycle:
             ledger = open_ledger(self._settings.sql_url)
             check_schema(ledger)
             self._settler = Settler(
-                ledger, connect(self._settings.redis_url, "settle"), self._name, SystemClock()
+                ledger,
+                connect(self._settings.redis_url, "settle"),
+                self._name,
+                SystemClock(),
+                self._settings.byok_free_requests,
             )
         if SWEEP_QUEUE in queues:
             self._process.sweeper = self._make_sweeper()
@@ -134,7 +139,7 @@ class Lifecycle:
             settings=self._settings,
             clock=SystemClock(),
             catalog=self._catalog,
-            keyring=Keyring(dict(environment())),
+            keyring=Keyring(dict(environment()), sealer=Sealer.of(self._settings)),
             redis=redis,
             jobs=jobs,
             emitter=Emitter(jobs, metrics.frames),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import structlog
 
 from billing.db import Ledger
-from billing.settlement import settle
+from billing.settlement import BYOK_FREE_REQUESTS, settle
 from routing.clock import Clock
 from routing.errors import Unavailable
 from routing.store.budgets import Budgets
@@ -44,11 +44,19 @@ class Settler:
     Any number may run: the group shares the work.
     """
 
-    def __init__(self, ledger: Ledger, redis: RedisClient, name: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        redis: RedisClient,
+        name: str,
+        clock: Clock,
+        byok_free_requests: int = BYOK_FREE_REQUESTS,
+    ) -> None:
         self._ledger = ledger
         self._outbox = Outbox(redis, name)
         self._budgets = Budgets(redis)
         self._clock = clock
+        self._byok_free_requests = byok_free_requests
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="settle", daemon=True)
 
@@ -115,7 +123,7 @@ class Settler:
         for entry in unreadable:
             # Kept in the log, not in the queue: one bad record must not stop all others.
             log.error("charge cannot be read", action="settle.unreadable", raw=entry.raw[:500])
-        settled = settle(self._ledger, charges, self._clock.now_ms())
+        settled = settle(self._ledger, charges, self._clock.now_ms(), self._byok_free_requests)
         self._budgets.post(settled.budgets, [charge.generation_id for charge in charges])
         self._outbox.done(entries)
         return len(settled.new)

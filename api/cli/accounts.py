@@ -1,4 +1,4 @@
-"""`pointsman accounts`, `keys` and `credits`: what an operator does with customers."""
+"""`pointsman accounts` and `credits`: what an operator does with customers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from billing.accounts import (
     grant,
     list_accounts,
 )
-from billing.api_keys import KeyTerms, disable, hashes_of, mint
+from billing.api_keys import hashes_of
 from billing.db import Ledger
-from billing.key_list import list_keys
 from routing import ids
-from routing.budgets import LimitReset
 from routing.catalog.shapes import Catalog
 from routing.clock import SystemClock
 from routing.errors import BadRequest, NotFound, Unavailable
@@ -34,8 +32,6 @@ from routing.plan import resolve
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
 from routing.wire.account import Budget, RoutingPolicy
-
-_RESETS: tuple[LimitReset, ...] = ("daily", "weekly", "monthly")
 
 
 @click.group("accounts")
@@ -137,69 +133,6 @@ def _changes(wanted: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-@click.group("keys")
-def keys_group() -> None:
-    """API keys."""
-
-
-@keys_group.command("create")
-@click.argument("account")
-@click.argument("name")
-@click.option("--management", is_flag=True, help="A key for administration, not for inference.")
-@click.option("--limit", type=usd, metavar="USD", help="Most it may spend.")
-@click.option("--reset", type=click.Choice(_RESETS), help="When the limit starts anew (UTC).")
-def create_key_command(
-    account: str,
-    name: str,
-    management: bool,  # noqa: FBT001 - click passes options so
-    limit: int | None,
-    reset: str | None,
-) -> None:
-    """Make a key for ACCOUNT (id or name) and print it. It is shown this once."""
-    terms = KeyTerms(
-        name=name,
-        kind="management" if management else "inference",
-        limit_nano=limit,
-        limit_reset=next((known for known in _RESETS if known == reset), None),
-    )
-    with opened(settings_of_shell()) as ledger:
-        owner = _account(ledger, account)
-        text, record = mint(ledger, owner.id, terms, SystemClock().now_ms())
-    click.echo(text)
-    click.echo(f"Keep it now, it cannot be shown again. Its hash: {record.key_hash}", err=True)
-
-
-@keys_group.command("list")
-@click.argument("account")
-@json_option
-def list_keys_command(account: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options so
-    """List the keys of ACCOUNT (id or name), without their secrets."""
-    with opened(settings_of_shell()) as ledger:
-        keys = list_keys(ledger, _account(ledger, account).id)
-    rows = [asdict(key) for key in keys]
-    show(rows, as_json=as_json, empty="No key yet: pointsman keys create ACCOUNT NAME")
-
-
-@keys_group.command("disable")
-@click.argument("key_hash", metavar="HASH")
-def disable_key_command(key_hash: str) -> None:
-    """Shut the key with this HASH. What is under way with it is still settled."""
-    settings = settings_of_shell()
-    with opened(settings) as ledger:
-        if not disable(ledger, key_hash, SystemClock().now_ms()):
-            raise NotFound(f"No key has the hash {key_hash}.")
-    try:
-        KeyCache.at(settings.redis_url).drop(key_hash)
-    except Unavailable:
-        click.echo(
-            "Disabled, but Redis is away: front doors that keep the key in memory may accept it "
-            "until Redis is back. Run this again then.",
-            err=True,
-        )
-    else:
-        click.echo("Disabled.")
-
-
 @click.group("credits")
 def credits_group() -> None:
     """Credit of accounts."""
@@ -227,7 +160,7 @@ def grant_command(
         purchased=not gift,
     )
     with opened(settings) as ledger:
-        owner = _account(ledger, account)
+        owner = account_of(ledger, account)
         budget = grant(ledger, owner.id, wanted, now_ms)
     click.echo(f"{owner.name} ({owner.id}) has {dollars(budget.available_nano)} now.")
     click.echo(f"Reference: {wanted.reference}")
@@ -244,7 +177,8 @@ def _publish(settings: Settings, budget: Budget) -> None:
         )
 
 
-def _account(ledger: Ledger, name_or_id: str) -> Account:
+def account_of(ledger: Ledger, name_or_id: str) -> Account:
+    """The account an operator means, by id or by name."""
     if (account := get(ledger, name_or_id)) is not None:
         return account
     named = [account for account in _all_accounts(ledger) if account.name == name_or_id]

@@ -86,7 +86,7 @@ def explain_command(
     )
     hold_nano = 0
     if found.plan is not None:
-        hold_nano = worst_case(found.plan.entries, wanted, catalog).hold_nano
+        hold_nano = worst_case(found.plan.entries, wanted, catalog).hold_nano(0, include_byok=False)
     if as_json:
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         click.echo(orjson.dumps(_document(found, drawn, hold_nano), option=options), nl=False)

@@ -6,14 +6,16 @@ from typing import Any
 
 import click
 
-from api.cli.accounts import accounts_group, credits_group, keys_group
+from api.cli.accounts import accounts_group, credits_group
 from api.cli.catalog import catalog_group, pools
 from api.cli.doctor import doctor
 from api.cli.explain import explain_command
 from api.cli.figures import figures_command
+from api.cli.keys import keys_group
 from api.cli.ledger import migrate_command
 from api.cli.redis_server import redis_command
 from api.cli.run import run
+from api.cli.secrets import secrets_group
 from api.cli.up import up
 from routing.errors import ConfigError, RouterError
 
@@ -57,6 +59,7 @@ for _command in (
     keys_group,
     credits_group,
     catalog_group,
+    secrets_group,
     figures_command,
     explain_command,
     doctor,

@@ -303,6 +303,7 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
     providers: dict[str, Provider] = {}
     endpoints: dict[str, Endpoint] = {}
     by_model: dict[str, list[Endpoint]] = {}
+    keyless: dict[str, list[Endpoint]] = {}
     for doc in documents:
         reach = reaches[doc.slug]
         provider = doc.provider(reach.base_url, simulated=reach.simulated)
@@ -310,9 +311,10 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
         for entry in sorted(doc.endpoints, key=doc.endpoint_id):
             endpoint = doc.endpoint(entry, provider)
             endpoints[endpoint.id] = endpoint
-            if reach.callable and (reach.models is None or entry.model in reach.models):
-                by_model.setdefault(entry.model, []).append(endpoint)
+            keyed = reach.callable and (reach.models is None or entry.model in reach.models)
+            (by_model if keyed else keyless).setdefault(entry.model, []).append(endpoint)
     _lend(library, by_model)
+    _lend(library, keyless)
     models = _models(library)
     return Catalog(
         digest=_digest(library, reaches),
@@ -320,6 +322,7 @@ def _assemble(library: _Library, environ: Mapping[str, str], sandbox_url: str) -
         models=MappingProxyType(models),
         endpoints=MappingProxyType(endpoints),
         by_model=MappingProxyType({name: tuple(found) for name, found in by_model.items()}),
+        keyless=MappingProxyType({name: tuple(found) for name, found in keyless.items()}),
         routers=frozenset(name for name, model in models.items() if model.router),
     )
 

@@ -366,6 +366,8 @@ class Catalog:
         digest: 12 hex of SHA-256 over the loaded content; equal digests mean equal catalogs.
         models: by id, by canonical slug, and by the slug alone where only one author has it.
         routers: names of the models that are a choice among others.
+        keyless: endpoints by model that the operator has no key for: only a customer's own opens
+            them.
     """
 
     digest: str
@@ -374,6 +376,7 @@ class Catalog:
     endpoints: Mapping[str, Endpoint]
     by_model: Mapping[str, tuple[Endpoint, ...]]
     routers: frozenset[str] = frozenset()
+    keyless: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
 
     def model(self, name: str) -> Model | None:
         """The model with this id or canonical slug."""

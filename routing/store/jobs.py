@@ -299,7 +299,9 @@ class Jobs:
         return self._admission(a, reply)
 
     @staticmethod
-    def _admission(a: Admission, reply: list[bytes | int]) -> AdmissionResult:
+    def _admission(  # noqa: PLR0911 - one per answer of the script
+        a: Admission, reply: list[bytes | int]
+    ) -> AdmissionResult:
         match reply:
             case [b"OK"] | [b"EXISTS"]:
                 return Admitted()
@@ -358,7 +360,7 @@ class Jobs:
         reply: list[int] = self._scripts.run("emit", names, args)
         return reply
 
-    def finish(  # noqa: PLR0913, PLR0917 - the parts of one atomic end
+    def finish(
         self, front_door: str, frame: Frame, state: State, charge: bytes, tokens: int = 0
     ) -> str:
         """End a job with its last frame and its charge, once.

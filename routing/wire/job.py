@@ -271,9 +271,7 @@ class Charge:
     @property
     def cost(self) -> Cost:
         """What it comes to, on the terms it was admitted with."""
-        terms = Terms(
-            byok=bool(self.byok), fee_ppm=self.fee_ppm, discount_ppm=self.discount_ppm
-        )
+        terms = Terms(byok=bool(self.byok), fee_ppm=self.fee_ppm, discount_ppm=self.discount_ppm)
         return cost(self.usage, self.price, terms)
 
     @classmethod

@@ -57,7 +57,7 @@ def router_metadata(
         "region": None,
         "summary": _summary(spec, endpoints, attempts, selected),
         "attempt": _number(attempts, selected),
-        "is_byok": False,
+        "is_byok": selected is not None and bool(selected.byok),
         "endpoints": {
             "total": max(route.total, len(spec.entries)),
             "available": [

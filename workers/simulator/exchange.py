@@ -22,6 +22,7 @@ from workers.simulator.gemini import GeminiDialect
 from workers.simulator.google_token import TokenDialect
 from workers.simulator.journal import Call, Journal, Outcome, marker_in
 from workers.simulator.openai import OpenAIDialect
+from workers.simulator.own_keys import fault_of
 from workers.simulator.prompt_cache import UNCACHED, PromptCache
 from workers.simulator.responses import ResponsesDialect
 from workers.simulator.script import Scene, Script, compose, say
@@ -102,7 +103,8 @@ class Simulator:
     def _answered(self, dialect: Dialect, address: Address, request: Request, ask: Ask) -> Exchange:
         control = self.control
         provider = address.provider
-        fault = control.faults.choose(provider, ask.model, address.fault)
+        chosen = control.faults.choose(provider, ask.model, address.fault)
+        fault = fault_of(request) or chosen
         body_sha256 = digest(request.body)
         serial = self.journal.serial()
         stamp = Stamp(

@@ -246,6 +246,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_generation_contents_account_id", "generation_contents", ["account_id"])
     op.create_index("ix_generation_contents_created_ms", "generation_contents", ["created_ms"])
+    op.create_index(
+        "ix_transactions_credit",
+        "transactions",
+        ["created_ms"],
+        sqlite_where=sa.text("kind NOT IN ('usage', 'insured')"),
+        postgresql_where=sa.text("kind NOT IN ('usage', 'insured')"),
+    )
     # What was settled before counts towards the budgets of its month, and is in /activity.
     op.execute(
         """
@@ -269,6 +276,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_transactions_credit", "transactions")
     op.drop_table("generation_contents")
     op.drop_table("payment_events")
     op.drop_table("payments")

@@ -14,6 +14,8 @@ from billing.tables import (
     generations,
     key_usage_days,
     ledger_accounts,
+    payments,
+    spend_days,
     transactions,
 )
 from tests.fixtures.charges import NOW_MS, generation_id
@@ -71,7 +73,21 @@ TAMPERING = {
     "providers_are_owed": update(generations).values(upstream_cost_nano=1),
     "grants_are_counted": update(accounts).values(granted_nano=accounts.c.granted_nano + 1),
     "purchased_is_granted": update(accounts).values(purchased_nano=-1),
+    "payments_are_credited": insert(payments).values(
+        id="pay_1",
+        account_id=select(accounts.c.id).scalar_subquery(),
+        processor="stripe",
+        status="paid",
+        automatic=False,
+        crypto=False,
+        credit_nano=1,
+        fee_nano=0,
+        refunded_nano=0,
+        created_ms=0,
+        paid_ms=0,
+    ),
     "key_days_are_sums": update(key_usage_days).values(requests=key_usage_days.c.requests + 1),
+    "owner_days_are_sums": update(spend_days).values(usage_nano=spend_days.c.usage_nano + 1),
     "amounts_are_whole": one_entry_more(PAID, "revenue", AMOUNT_MAX_NANO + 1),
     "nothing_from_the_future": update(generations).values(settled_ms=NOW_MS + 10**9),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,10 +43,18 @@ class Shape:
     completion: int
     day: int
     provider: str
+    byok: str
+    ppm: int
+    member: str
 
     def charge(self, customers: list[Customer]) -> Charge:
-        return customers[self.customer].charge(
+        customer = customers[self.customer]
+        return customer.charge(
             self.number,
+            caller=replace(customer.charge().caller, member=self.member),
+            byok=self.byok,
+            fee_ppm=self.ppm,
+            discount_ppm=self.ppm,
             outcome=self.outcome,
             finish_reason=self.finish_reason,
             usage=Usage(prompt_tokens=self.prompt, completion_tokens=self.completion),
@@ -66,6 +74,9 @@ def shapes(number: int) -> st.SearchStrategy[Shape]:
         completion=st.sampled_from([0, 1, 500]),
         day=st.integers(0, 40),
         provider=st.sampled_from(["Acme", "Bravo"]),
+        byok=st.sampled_from(["", "byok_1"]),
+        ppm=st.sampled_from([0, 1, 10_000, 1_000_000]),
+        member=st.sampled_from(["", "usr_1", "usr_2"]),
     )
 
 

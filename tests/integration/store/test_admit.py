@@ -17,6 +17,7 @@ from routing.store.jobs import (
     Admission,
     Admitted,
     CannotPay,
+    Draw,
     FixedWindow,
     Jobs,
     KeyConflict,
@@ -256,8 +257,7 @@ def _request(job_id: str) -> Admission:
         spec=b"s",
         request=b"r",
         account_id="ada",
-        hold_nano=10,
-        scopes=(ACCOUNT,),
+        draws=(Draw(ACCOUNT, 10),),
         deadline_ms=60_000,
         queue_timeout_ms=3_000,
     )

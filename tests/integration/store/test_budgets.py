@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from routing.store import redis_keys as keys
-from routing.store.budgets import WINDOW_TTL_MS, KEY_TTL_MS, KeyCache
+from routing.store.budgets import KEY_TTL_MS, WINDOW_TTL_MS, Cached, KeyCache
 from routing.store.jobs import Admitted, NotLoaded
 from routing.wire.account import Budget, KeyRecord
 from tests.fixtures.desk import ACCOUNT, KEY, Desk
@@ -112,13 +112,30 @@ def test_a_cached_key_comes_back_whole_and_can_be_dropped(store: Store):
         expires_ms=7,
         fetched_ms=3,
     )
-    assert cache.get("h") is None
+    assert cache.get("h") == Cached(None, b"")
 
-    cache.put(record)
-    assert cache.get("h") == record
+    assert cache.put(record, b"")
+    assert cache.get("h") == Cached(record, b"")
     assert 0 < store.redis.pttl(keys.key_record("h")) <= KEY_TTL_MS
-    cache.put(replace(record, disabled=True))
-    assert cache.get("h") == replace(record, disabled=True)
+    assert cache.put(replace(record, disabled=True), b"")
+    assert cache.get("h").record == replace(record, disabled=True)
 
     cache.drop("h")
-    assert cache.get("h") is None
+    assert cache.get("h") == Cached(None, b"1")
+
+
+def test_what_was_read_before_a_change_is_not_cached_after_it(store: Store):
+    # Given a front door that missed a key in the cache and reads it from SQL
+    cache = KeyCache(store.redis)
+    record = KeyRecord(key_hash="h", account_id="ada", kind="inference", label="l")
+    seen = cache.get("h").mark
+    # When the key is changed meanwhile, and another with it
+    cache.drop("h", "other")
+    # Then what was read is thrown away, and the next reader's is kept
+    assert not cache.put(record, seen)
+    assert cache.get("h").record is None
+    assert cache.put(record, cache.get("h").mark)
+    assert cache.get("h").record == record
+    # And the mark outlives what it guards
+    assert KEY_TTL_MS < store.redis.pttl(keys.key_mark("h")) <= 2 * KEY_TTL_MS
+    cache.drop()

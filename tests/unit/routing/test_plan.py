@@ -417,7 +417,7 @@ def test_the_hold_covers_the_longest_answer(
     worst = worst_case(plan(request, known, Health(), rng(0), 0).entries, request, known)
 
     assert worst.completion_tokens_max == expected
-    assert worst.hold_nano == request.prompt_tokens_max + 2 * expected + 5
+    assert worst.shared_nano == request.prompt_tokens_max + 2 * expected + 5
 
 
 SLUGS = st.lists(st.sampled_from([f"p{i}" for i in range(6)]), max_size=3)

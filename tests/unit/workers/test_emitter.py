@@ -40,7 +40,9 @@ class FakeJobs:
         self.times.append(time.monotonic())
         return [-1 if frame.job_id in self.fenced else 1 for _, frame in frames]
 
-    def finish(self, front_door: str, frame: Frame, state: str, charge: bytes) -> str:
+    def finish(
+        self, front_door: str, frame: Frame, state: str, charge: bytes, tokens: int = 0
+    ) -> str:
         if self.failures:
             self.failures -= 1
             raise Unavailable("away")

@@ -15,10 +15,12 @@ import pytest
 from routing.clock import FixedClock, SystemClock
 from routing.credentials import ApiKey, AwsKeys, AzureKey, GoogleToken, ServiceAccount
 from routing.errors import UpstreamDenied, UpstreamDown
+from routing.sealing import Place, Sealer
 from tests.unit.workers.simulator.talk import Reply, call
 from workers import google_tokens
+from workers import keyring as keyrings
 from workers.google_tokens import FAILURE_KEPT_MS, REFRESH_BEFORE_MS, GoogleTokens
-from workers.keyring import Keyring, _simulated_account
+from workers.keyring import Keyring, OwnKey, _simulated_account
 from workers.simulator.google_token import bearer_ok
 from workers.simulator.wire import Request
 
@@ -155,6 +157,115 @@ def test_a_key_that_cannot_be_read_is_the_operators_to_fix(endpoint, dialect: st
         ) as c:
             keyring.credential(endpoint(dialect=dialect))
         assert "SECRET" not in str(c.value)
+
+
+# customers' own keys
+
+SEALER = Sealer(b"s" * 32)
+
+
+def own_key(text: str, of: str = "acme", *, by: Sealer = SEALER, **changes: str) -> OwnKey:
+    place = Place.of_provider_key("k1", "user_1", of)
+    known = {"id": "k1", "account_id": "user_1", "provider": of}
+    return OwnKey(**(known | {"sealed": by.seal(text, place)} | changes))
+
+
+def own_ring() -> Keyring:
+    return Keyring({"ACME_KEY": "OPERATORS"}, sealer=SEALER)
+
+
+def test_an_own_key_is_shown_instead_of_the_operators(endpoint):
+    ring = own_ring()
+
+    assert ring.credential(endpoint(), own_key("mine")) == ApiKey("mine")
+    assert ring.credential(endpoint()) == ApiKey("OPERATORS")
+    unlisted = endpoint(provider={"key_variable": "NONE_SET"})
+    assert ring.credential(unlisted, own_key("mine")) == ApiKey("mine")
+
+
+def test_own_keys_in_every_form(endpoint, server, monkeypatch):
+    ring = own_ring()
+    aws = {"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "s", "region": "us-east-1"}
+    azure = {"model_slug": "a/m", "endpoint_url": AZURE_URL, "api_key": "s", "model_id": "m"}
+    monkeypatch.setattr(keyrings, "service_account", lambda _: account(server))
+
+    found = ring.credential(endpoint(dialect="bedrock"), own_key(orjson.dumps(aws).decode()))
+    assert isinstance(found, AwsKeys)
+    found = ring.credential(endpoint(dialect="azure"), own_key(orjson.dumps(azure).decode()))
+    assert found == AzureKey(value="s", endpoint_url=AZURE_URL, model_id="m")
+    for dialect in ("vertex", "vertex-anthropic"):
+        found = ring.credential(endpoint(dialect=dialect), own_key("{}"))
+        assert isinstance(found, GoogleToken)
+    assert len(server.paths) == 1  # one token for both
+
+
+def test_the_simulator_sees_no_own_key(endpoint):
+    found = own_ring().credential(endpoint(provider={"simulated": True}), own_key("mine"))
+
+    assert found == ApiKey("simulator")
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (own_key("mine", "other"), "is not one of Acme"),
+        (own_key("mine", "other", provider="acme"), "does not open any more; store it again"),
+        (own_key("mine", account_id="user_2"), "does not open any more"),
+        (own_key("mine", id="k2"), "does not open any more"),
+        (own_key("mine", sealed="nonsense"), "does not open any more"),
+        (own_key("mine", by=Sealer(b"t" * 32)), "does not open any more"),
+        (own_key("SECRET\r\nX-Evil: 1"), "must be one line without spaces"),
+    ],
+)
+def test_an_own_key_that_cannot_be_used(endpoint, own: OwnKey, words: str):
+    ring = own_ring()
+
+    for _ in range(2):
+        with pytest.raises(UpstreamDenied, match=words) as caught:
+            ring.credential(endpoint(), own)
+        assert "own key" in str(caught.value)
+        assert "SECRET" not in str(caught.value)
+        assert "ACME_KEY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dialect", ["azure", "bedrock", "vertex", "vertex-anthropic"])
+def test_an_own_key_in_another_form_is_its_owners_to_mend(endpoint, dialect: str):
+    with pytest.raises(UpstreamDenied, match="Your own key of Acme cannot be used: must") as caught:
+        own_ring().credential(endpoint(dialect=dialect), own_key('{"api_key": "SECRET"'))
+
+    assert "SECRET" not in str(caught.value)
+
+
+def test_an_own_azure_key_without_this_model(endpoint):
+    azure = {"model_slug": "b/n", "endpoint_url": AZURE_URL, "api_key": "s", "model_id": "m"}
+
+    with pytest.raises(UpstreamDenied, match="Your own key of Acme has no deployment"):
+        own_ring().credential(endpoint(dialect="azure"), own_key(orjson.dumps(azure).decode()))
+
+
+def test_without_a_secret_no_own_key_opens(endpoint):
+    with pytest.raises(UpstreamDenied, match="does not open any more"):
+        Keyring({"ACME_KEY": "OPERATORS"}).credential(endpoint(), own_key("mine"))
+
+
+def test_an_own_key_is_opened_once_and_only_so_many_are_kept_open(endpoint, monkeypatch):
+    monkeypatch.setattr(keyrings, "OWN_KEYS_MAX", 2)
+    opened: list[str] = []
+    open_it = Sealer.open
+
+    def counted(self: Sealer, sealed: str, place: Place) -> str:
+        opened.append(sealed)
+        return open_it(self, sealed, place)
+
+    monkeypatch.setattr(Sealer, "open", counted)
+    ring = own_ring()
+    one, two, three = (own_key(name) for name in ("one", "two", "three"))
+
+    for own in (one, one, two, one, three, one, two):
+        ring.credential(endpoint(), own)
+
+    assert opened == [one.sealed, two.sealed, three.sealed, two.sealed]
+    assert one.sealed not in repr(one)
 
 
 # tokens

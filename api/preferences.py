@@ -1,0 +1,179 @@
+"""What an account prefers: where its requests may go, and whether prompts are kept.
+
+`GET /preferences` shows all of it, `PATCH /preferences` changes what it names; null takes a choice
+back. Fields are called as in the contract's workspaces and guardrails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint, g, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic import ConfigDict, Field, ValidationError
+
+from api.body import hang_up, read_body
+from api.office import Office
+from billing import choices
+from billing.choices import Choices
+from routing.catalog.live import LiveCatalog
+from routing.catalog.shapes import Catalog
+from routing.errors import BadRequest, PayloadTooLarge
+from routing.plan import resolve
+from routing.wire.account import NO_POLICY, KeyRecord, RoutingPolicy
+from routing.wire.validate import Identifier, Wire, bad_request, load_object
+
+#: Choices are a few names; a list of all providers is 4 kB.
+BODY_MAX_BYTES = 64 * 1024
+#: Providers on one list: more than there are.
+PROVIDERS_MAX = 200
+
+_Providers = Annotated[tuple[Identifier, ...], Field(max_length=PROVIDERS_MAX, strict=False)]
+
+
+class Wanted(Wire):
+    """Body of PATCH /preferences. Only what it names is changed.
+
+    Unlike a request to a model it passes nothing on: a field nobody knows is an error, so that no
+    misspelt demand for privacy is taken for one that was heard.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    allowed_providers: _Providers | None = None
+    ignored_providers: _Providers | None = None
+    enforce_zdr: bool | None = None
+    enable_paid_model_training: bool | None = None
+    enable_free_model_training: bool | None = None
+    enable_free_model_publication: bool | None = None
+    default_provider_sort: Literal["price", "throughput", "latency"] | None = None
+    default_text_model: Identifier | None = None
+    is_data_discount_logging_enabled: bool | None = None
+
+
+def blueprint(
+    office: Office, catalog: LiveCatalog, authenticate: Callable[[], KeyRecord]
+) -> Blueprint:
+    """Routes `/preferences`; the caller adds the base path.
+
+    Args:
+        office: where changes are made.
+        catalog: which providers and models there are.
+        authenticate: the management key of the current request, or raises.
+    """
+    routes = Blueprint("preferences", __name__)
+
+    @routes.get("/preferences")
+    def show() -> ResponseReturnValue:
+        account_id = authenticate().account_id
+        return jsonify({"data": body(office.do(lambda ledger: choices.read(ledger, account_id)))})
+
+    @routes.patch("/preferences")
+    def choose() -> ResponseReturnValue:
+        account_id = authenticate().account_id
+        wanted = parse(_sent())
+        check_names(applied(NO_POLICY, wanted), catalog.current)
+        chosen = office.change_account(
+            account_id,
+            lambda ledger: choices.change(ledger, account_id, lambda found: merged(found, wanted)),
+        )
+        return jsonify({"data": body(chosen)})
+
+    return routes
+
+
+def parse(raw: bytes) -> Wanted:
+    """A checked body.
+
+    Raises:
+        BadRequest: not JSON, an unknown field or a value that cannot be.
+    """
+    try:
+        return Wanted.model_validate(load_object(raw))
+    except ValidationError as error:
+        raise bad_request(error) from None
+
+
+def merged(found: Choices, wanted: Wanted) -> Choices:
+    """What was chosen before, with what is wanted now."""
+    logs = found.settings.logs
+    if "is_data_discount_logging_enabled" in wanted.model_fields_set:
+        logs = bool(wanted.is_data_discount_logging_enabled)
+    return Choices(
+        policy=applied(found.policy, wanted), settings=replace(found.settings, logs=logs)
+    )
+
+
+def applied(policy: RoutingPolicy, wanted: Wanted) -> RoutingPolicy:
+    """The policy with what is wanted of it."""
+    # By the name of the policy's own field; permission is given there by not denying it.
+    values: dict[str, tuple[str, Any]] = {
+        "allowed_providers": ("only", _slugs(wanted.allowed_providers)),
+        "ignored_providers": ("ignore", _slugs(wanted.ignored_providers)),
+        "enforce_zdr": ("zdr", wanted.enforce_zdr is True),
+        "enable_paid_model_training": (
+            "deny_paid_training",
+            wanted.enable_paid_model_training is False,
+        ),
+        "enable_free_model_training": (
+            "deny_free_training",
+            wanted.enable_free_model_training is False,
+        ),
+        "enable_free_model_publication": (
+            "deny_free_publication",
+            wanted.enable_free_model_publication is False,
+        ),
+        "default_provider_sort": ("sort", wanted.default_provider_sort),
+        "default_text_model": ("default_model", wanted.default_text_model or ""),
+    }
+    given = wanted.model_fields_set & values.keys()
+    changes: dict[str, Any] = dict(values[name] for name in given)
+    return replace(policy, **changes)
+
+
+def check_names(policy: RoutingPolicy, catalog: Catalog) -> None:
+    """A slug nobody has would shut out every provider, or none.
+
+    Raises:
+        BadRequest: a provider, endpoint or model that is not in the catalog.
+    """
+    known = {each.tag.lower() for each in catalog.endpoints.values()}
+    for provider in catalog.providers.values():
+        known |= {provider.slug.lower(), provider.name.lower()}
+    for slug in (*policy.only, *policy.ignore):
+        if slug not in known:
+            raise BadRequest(f"No provider or endpoint is called {slug!r}")
+    if policy.default_model:
+        resolve(policy.default_model, catalog)
+
+
+def body(chosen: Choices) -> dict[str, Any]:
+    """`data` of both routes. Rates are the operator's: shown, not changed here."""
+    policy, rates = chosen.policy, chosen.settings.rates
+    return {
+        "allowed_providers": list(policy.only) or None,
+        "ignored_providers": list(policy.ignore) or None,
+        "enforce_zdr": policy.zdr,
+        "enable_paid_model_training": not policy.deny_paid_training,
+        "enable_free_model_training": not policy.deny_free_training,
+        "enable_free_model_publication": not policy.deny_free_publication,
+        "default_provider_sort": policy.sort,
+        "default_text_model": policy.default_model or None,
+        "is_data_discount_logging_enabled": chosen.settings.logs,
+        "rate_limits": {"rpm": rates.rpm, "tpm": rates.tpm, "parallel": rates.parallel},
+    }
+
+
+def _sent() -> bytes:
+    try:
+        return read_body(request, BODY_MAX_BYTES)
+    except PayloadTooLarge:
+        g.hang_up = hang_up(request)
+        raise
+
+
+def _slugs(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    slugs = (name.strip().lower() for name in names or ())
+    return tuple(dict.fromkeys(slug for slug in slugs if slug))

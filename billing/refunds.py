@@ -1,0 +1,193 @@
+"""Giving bought credit back: by a customer within its time, or because the processor did so.
+
+A refund is first taken off the balance, then asked of the processor: whatever fails in between,
+nobody can spend money that is on its way back.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from billing.db import Ledger
+from billing.ledger import FUNDING, Kind, Posted, Posting, balances
+from billing.payments import (
+    CENT_NANO,
+    Credited,
+    Payment,
+    PurchaseTerms,
+    Status,
+    budget_of,
+    given_since,
+    locked,
+    move_credit,
+)
+from billing.tables import ledger_accounts, payments, transactions
+from routing.budgets import account_scope
+from routing.errors import Conflict, NotFound
+
+
+def begin(
+    ledger: Ledger,
+    payment_id: str,
+    account_id: str,
+    terms: PurchaseTerms,
+    now_ms: int,
+    held_nano: int = 0,
+) -> Credited:
+    """Take what is unused of a payment off the balance; then ask the processor, then `finish`.
+
+    Older credit counts as used first. `payment.refunded_nano` is what to give back; called again
+    for a refund under way it tells the same, and `new` is False.
+
+    Args:
+        ledger: where to.
+        payment_id: which.
+        account_id: whose; another account's payment is as unknown as none.
+        terms: how long it can be undone.
+        now_ms: the moment.
+        held_nano: what requests under way may yet take.
+
+    Raises:
+        NotFound: no such payment of this account.
+        Conflict: it is not paid, was refunded, was made with cryptocurrency, is too old, or
+            nothing is left of it.
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        payment = locked(connection, payment_id)
+        if payment.account_id != account_id:
+            raise NotFound(f"No payment {payment_id}")
+        if payment.status == "refunding":
+            return _result(connection, payment_id, new=False)
+        _check(payment, terms, now_ms)
+        unused_nano = _unused(connection, payment, held_nano)
+        if unused_nano <= 0:
+            raise Conflict("All credit of this payment has been used")
+        _take(connection, payment, unused_nano, now_ms, status="refunding")
+        return _result(connection, payment_id, new=True)
+
+
+def finish(ledger: Ledger, payment_id: str) -> None:
+    """The processor has given the money back.
+
+    Raises:
+        Unavailable: the database is away; calling again is harmless.
+    """
+    change = (
+        update(payments)
+        .where(payments.c.id == payment_id, payments.c.status == "refunding")
+        .values(status="refunded")
+    )
+    with ledger.writing() as connection:
+        connection.execute(change)
+
+
+def undo(ledger: Ledger, payment_id: str, now_ms: int) -> Credited:
+    """The processor refused for good: the customer has their credit again.
+
+    Raises:
+        NotFound: no such payment.
+        Unavailable: the database is away; calling again is harmless.
+    """
+    with ledger.writing() as connection:
+        payment = locked(connection, payment_id)
+        if payment.status != "refunding":
+            return _result(connection, payment_id, new=False)
+        _take(connection, payment, -payment.refunded_nano, now_ms, status="paid")
+        return _result(connection, payment_id, new=True)
+
+
+def follow(
+    ledger: Ledger,
+    payment_id: str,
+    returned_nano: int,
+    now_ms: int,
+    *,
+    restores: bool = False,
+) -> Credited:
+    """Take back the credit of money that the processor has returned, or that a bank has taken.
+
+    The balance may end below zero: what was bought with it was used.
+
+    Args:
+        ledger: where to.
+        payment_id: which.
+        returned_nano: all that went back of this payment so far, as the processor told us when we
+            asked it. Fees are not given back, so more than the credit counts as the credit.
+        now_ms: the moment.
+        restores: a bank has given money back: only then may credit grow again. Otherwise news
+            that come late could undo a refund.
+
+    Raises:
+        NotFound: no such payment.
+        Conflict: it was never paid.
+        Unavailable: the database is away; calling again is harmless.
+    """
+    with ledger.writing() as connection:
+        payment = locked(connection, payment_id)
+        if payment.paid_ms is None:
+            raise Conflict(f"Payment {payment_id} was never paid")
+        more_nano = min(max(returned_nano, 0), payment.credit_nano) - payment.refunded_nano
+        if more_nano == 0 or (more_nano < 0 and not restores):
+            return _result(connection, payment_id, new=False)
+        left = payment.refunded_nano + more_nano
+        _take(connection, payment, more_nano, now_ms, status="refunded" if left else "paid")
+        return _result(connection, payment_id, new=True)
+
+
+def _check(payment: Payment, terms: PurchaseTerms, now_ms: int) -> None:
+    if payment.status != "paid" or payment.paid_ms is None:
+        raise Conflict(f"A payment that is {payment.status} cannot be refunded")
+    if payment.crypto:
+        raise Conflict("Payments with cryptocurrency cannot be refunded")
+    if now_ms - payment.paid_ms > terms.refund_ms:
+        hours = terms.refund_ms // 3_600_000
+        raise Conflict(f"A payment can be refunded within {hours} hours")
+
+
+def _unused(connection: Connection, payment: Payment, held_nano: int) -> int:
+    """What is left of a payment's credit, in whole cents, when the oldest credit is used first."""
+    scope = account_scope(payment.account_id)
+    own = (
+        select(transactions.c.id)
+        .where(transactions.c.reference == payment.reference, transactions.c.kind == "grant")
+        .scalar_subquery()
+    )
+    later_nano = given_since(connection, payment.account_id, transactions.c.id > own)
+    free_nano = _locked_balance(connection, scope).posted_nano - max(held_nano, 0)
+    unused_nano = min(free_nano - max(later_nano, 0), payment.credit_nano - payment.refunded_nano)
+    return unused_nano // CENT_NANO * CENT_NANO
+
+
+def _locked_balance(connection: Connection, scope: str) -> Posted:
+    """A balance that nobody else moves before this transaction ends."""
+    table = ledger_accounts
+    connection.execute(select(table.c.id).where(table.c.id == scope).with_for_update())
+    return balances(connection, {scope})[scope]
+
+
+def _take(
+    connection: Connection, payment: Payment, more_nano: int, now_ms: int, *, status: Status
+) -> None:
+    """Take credit of a payment back; a negative amount gives it again."""
+    kind: Kind = "purchase_refund"
+    scope = account_scope(payment.account_id)
+    # Each change of a balance has its own version.
+    version = _locked_balance(connection, scope).version
+    posting = Posting(
+        reference=f"{payment.reference} {version}",
+        kind=kind,
+        lines=((scope, -more_nano), (FUNDING, more_nano)),
+        note=status,
+    )
+    move_credit(connection, payment.account_id, posting, now_ms, purchased_nano=-more_nano)
+    connection.execute(
+        update(payments)
+        .where(payments.c.id == payment.id)
+        .values(refunded_nano=payment.refunded_nano + more_nano, status=status)
+    )
+
+
+def _result(connection: Connection, payment_id: str, *, new: bool) -> Credited:
+    payment = locked(connection, payment_id)
+    return Credited(payment=payment, budget=budget_of(connection, payment.account_id), new=new)

@@ -1,0 +1,55 @@
+"""Who may do what: one reviewed row per method and route.
+
+A route without a row fails `tests/unit/api/test_access_matrix.py`: decide who may use it, then add
+the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+#: Of the API. `open`: anybody. `key`: any valid key. The other two: only a key of that kind.
+ApiRight = Literal["open", "key", "inference", "management"]
+#: Of pages. `page`: anybody. `person`: who is logged in. `admin`: who runs the account they act
+#: for. `site`: who runs this installation.
+PageRight = Literal["page", "person", "admin", "site"]
+Right = ApiRight | PageRight
+
+KEYED: tuple[Right, ...] = ("key", "inference", "management")
+API: tuple[Right, ...] = ("open", *KEYED)
+LOGGED_IN: tuple[Right, ...] = ("person", "admin", "site")
+PAGES: tuple[Right, ...] = ("page", *LOGGED_IN)
+
+#: Method and path: below the base paths for the API, whole for what has none.
+RIGHTS: Mapping[tuple[str, str], Right] = {
+    ("GET", "/livez"): "open",
+    ("GET", "/readyz"): "open",
+    ("GET", "/metrics"): "open",
+    # The catalog.
+    ("GET", "/models"): "open",
+    ("GET", "/models/count"): "open",
+    ("GET", "/model/<author>/<slug>"): "open",
+    ("GET", "/models/<author>/<slug>/endpoints"): "open",
+    ("GET", "/embeddings/models"): "open",
+    ("GET", "/endpoints/zdr"): "open",
+    ("GET", "/providers"): "open",
+    ("GET", "/models/user"): "key",
+    ("GET", "/parameters/<author>/<slug>"): "key",
+    # What spends money.
+    ("POST", "/chat/completions"): "inference",
+    ("POST", "/completions"): "inference",
+    ("POST", "/responses"): "inference",
+    ("POST", "/messages"): "inference",
+    ("POST", "/messages/count_tokens"): "inference",
+    ("POST", "/embeddings"): "inference",
+    # What a key knows of itself.
+    ("GET", "/key"): "key",
+    ("GET", "/auth/key"): "key",
+    ("GET", "/generation"): "key",
+    # What runs an account.
+    ("GET", "/credits"): "management",
+    ("GET", "/preferences"): "management",
+    ("PATCH", "/preferences"): "management",
+    ("DELETE", "/account"): "management",
+}

@@ -1,0 +1,442 @@
+"""What those try who want what is not theirs: on every route there is, made from the route map."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from billing import api_keys
+from billing.ledger import balances
+from billing.settlement import settle
+from billing.tables import api_keys as api_keys_table
+from billing.tables import metadata, sessions
+from tests.fixtures.charges import NOW_MS, generation_id
+from tests.fixtures.customers import Customer, make_customer
+from tests.unit.api.access import (
+    FILLERS,
+    KEYED,
+    RIGHTS,
+    Visitors,
+    bearer,
+    credit_of,
+    routes,
+    visitors,
+    with_key,
+)
+
+DEFECT = 500
+NOT_PROVED = 401
+NOT_FOUND = 404
+OK = 200
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+#: Parts of a path that name something public.
+PUBLIC = frozenset({"author", "slug"})
+GUESSES = 500
+
+HOSTILE = [
+    "'", '"', "\\", "' OR '1'='1", "'; DROP TABLE accounts; --", "1 UNION SELECT hash FROM users",
+    "%", "%%%%", "_", "*", "\x00", "\r\nX-Evil: 1", "../../etc/passwd", "..%2f..", "/", "//", "?",
+    "#", "<script>", "{{7*7}}", "${7*7}", "null", "-1", "0", "1e999", "9" * 400, "NaN", "[]", "{}",
+    "\u202e", "\u200d", "\ud7ff\ue000", "é", "e\u0301", "🚂", "a" * 5_000,
+]  # fmt: skip
+VALUES: list[Any] = [
+    None, True, False, 0, -1, 1.5, 1e308, 10**18, 10**30, "", " ", "x" * 2_000, "\x00", "'; --", [],
+    [[]], [None], {}, {"a": None}, ["\x00"], [{"id": "x"}], "2026-01-01T00:00:00Z", "daily",
+]  # fmt: skip
+BODIES = [
+    b"", b" ", b"null", b"[]", b'""', b"0", b"{", b"}", b'{"a":', b'{"a":1}{', b'{"a":1,"a":2}',
+    b'{"limit":NaN}', b'{"limit":Infinity}', b'{"limit":1e400}', b'{"limit":' + b"9" * 5_000 + b"}",
+    b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"name":"\\ud800"}', b'{"name":"\\u0000"}',
+    b"[" * 5_000, b'{"a":' * 1_000 + b"1" + b"}" * 1_000, b"--x\r\n", b"a=b&c=d", b"<x/>",
+]  # fmt: skip
+
+
+@pytest.fixture
+def everybody(site) -> Visitors:
+    return visitors(site)
+
+
+@pytest.fixture
+def victim(site) -> Customer:
+    """Somebody else, with a generation."""
+    customer = make_customer(site.ledger)
+    settle(site.ledger, [customer.charge()], NOW_MS)
+    return customer
+
+
+def everything(site: Any, *without: Any) -> dict[str, list[Any]]:
+    """Every row of every table."""
+    with site.ledger.reading() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(select(table)).all()))
+            for table in metadata.sorted_tables
+            if table not in without
+        }
+
+
+def of_account(site: Any, account_id: str) -> dict[str, list[str]]:
+    """Every row that bears an account's id."""
+    return {
+        name: [row for row in rows if account_id in row] for name, rows in everything(site).items()
+    }
+
+
+def without_ids(response: Any, *ids: str) -> tuple[int, str]:
+    """What an answer tells, whatever was asked for."""
+    text = response.get_data(as_text=True)
+    for name in (*ids, response.headers["X-Request-Id"]):
+        text = text.replace(name, "…")
+    return response.status_code, text
+
+
+# the ids of others
+
+
+def test_another_accounts_id_is_answered_as_one_that_is_not_there(
+    site, everybody: Visitors, victim: Customer
+):
+    """On each route that takes an id, with each method. A new kind of id must be added here."""
+    theirs = {"key_hash": victim.key.key_hash}
+    before = of_account(site, victim.account_id)
+    for route in routes(site, KEYED):
+        for name in sorted(route.arguments - PUBLIC):
+            options: dict[str, Any] = {
+                "method": route.method,
+                "headers": everybody.headers(route.right),
+                "json": {"name": "mine", "disabled": True},
+            }
+            known = site.client.open(route.path(**{name: theirs[name]}), **options)
+            unknown = site.client.open(route.path(), **options)
+            told = without_ids(known, theirs[name], FILLERS[name])
+            assert told == without_ids(unknown, theirs[name], FILLERS[name]), route
+            assert known.status_code == NOT_FOUND, route
+
+    assert of_account(site, victim.account_id) == before
+
+
+@pytest.mark.parametrize("kind", ["inference", "management"])
+def test_another_accounts_generation_is_not_found(site, victim: Customer, kind: str):
+    nosy = make_customer(site.ledger, kind=kind)
+    ids = (generation_id(1), generation_id(2))
+
+    theirs, nobodys = (
+        site.client.get(f"/api/v1/generation?id={name}", headers=bearer(nosy.text)) for name in ids
+    )
+
+    assert without_ids(theirs, *ids) == without_ids(nobodys, *ids)
+    assert theirs.status_code == NOT_FOUND
+    own = site.client.get(f"/api/v1/generation?id={ids[0]}", headers=bearer(victim.text))
+    assert own.status_code == OK
+
+
+def test_nothing_of_others_is_told(site, everybody: Visitors, victim: Customer):
+    secret = {
+        victim.account_id,
+        victim.key.key_hash,
+        victim.key.label,
+        victim.text,
+        generation_id(1),
+        everybody.inference.text,
+        everybody.management.text,
+    }
+    for route in routes(site, KEYED):
+        if route.method != "GET":
+            continue
+        for query in ("", f"?id={generation_id(1)}", f"?account_id={victim.account_id}"):
+            answer = site.client.get(
+                route.path() + query, headers=everybody.headers(route.right)
+            ).get_data(as_text=True)
+            assert not [name for name in secret if name in answer], route
+
+
+# keys that prove nothing
+
+
+@pytest.mark.parametrize("door", ["query", "cookie", "basic", "form", "own header", "lower case"])
+def test_a_key_counts_in_one_header_only(site, everybody: Visitors, door: str):
+    """`x-api-key` is Anthropic's, and is read on its routes alone."""
+    for route in routes(site, KEYED):
+        key = everybody.headers(route.right)["Authorization"].removeprefix("Bearer ")
+        options: dict[str, Any] = {
+            "query": {"query_string": {"api_key": key, "key": key, "access_token": key}},
+            "cookie": {"headers": {"Cookie": f"key={key}; Authorization={key}; token={key}"}},
+            "basic": {"auth": ("", key)},
+            "form": {"data": {"api_key": key, "Authorization": f"Bearer {key}"}},
+            "own header": {"headers": {"X-Auth": key, "Api-Key": key, "X-Goog-Api-Key": key}},
+            "lower case": {"headers": bearer(key.upper())},
+        }[door]
+        if route.method == "GET" and door == "form":
+            continue
+        response = site.client.open(route.path(), method=route.method, **options)
+        assert response.status_code == NOT_PROVED, route
+
+
+def test_x_api_key_is_read_where_anthropic_clients_ask(site, everybody: Visitors):
+    for route in routes(site, KEYED):
+        key = everybody.headers(route.right)["Authorization"].removeprefix("Bearer ")
+        headers = {"x-api-key": key}
+        response = site.client.open(route.path(), method=route.method, headers=headers)
+        proved = response.status_code != NOT_PROVED
+        assert proved == route.name.startswith("/messages"), route
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_keys_are_401(site, text: str):
+    safe = text.encode().decode("latin-1").replace("\r", "").replace("\n", "").replace("\x00", "")
+    for token in (safe, api_keys.PREFIX + safe):
+        response = site.client.get("/api/v1/key", headers=bearer(token))
+        assert response.status_code == NOT_PROVED
+
+
+def test_guessing_finds_nothing_and_neighbours_of_a_key_are_no_keys(site):
+    key = site.customer.text
+    near = [key[:-1], key + "0", key[:-1] + ("0" if key[-1] != "0" else "1"), key + " ", key[:20]]
+    guesses = [api_keys.PREFIX + secrets.token_hex(32) for _ in range(GUESSES)]
+
+    statuses = {
+        site.client.get("/api/v1/key", headers=bearer(guess)).status_code
+        for guess in [*near[:3], near[4], *guesses]
+    }
+
+    assert statuses == {NOT_PROVED}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"X-HTTP-Method-Override": "GET"},
+        {"X-Original-URL": "/livez"},
+        {"X-Rewrite-URL": "/api/v1/models"},
+        {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1"},
+        {"X-Forwarded-User": "root", "Remote-User": "root"},
+        {"X-Forwarded-Prefix": "/livez", "X-Forwarded-Host": "localhost"},
+        {"Host": "localhost/livez?"},
+        {"X-User-Id": "user_1", "X-Account-Id": "user_1"},
+    ],
+)
+def test_no_header_stands_for_a_key(site, header: dict[str, str]):
+    for route in routes(site, KEYED):
+        response = site.client.open(route.path(), method=route.method, headers=header)
+        assert response.status_code == NOT_PROVED, route
+
+
+def test_other_ways_to_write_a_path_open_no_door(site):
+    ways = (
+        lambda path: path + "/",
+        lambda path: "/" + path,
+        lambda path: path.replace("/v1/", "/v1//"),
+        lambda path: path.replace("/v1/", "/V1/"),
+        lambda path: path.replace("/v1/", "/v1/models/../"),
+        lambda path: path.replace("/v1/", "/v1/%2e%2e/v1/"),
+        lambda path: path.replace("/v1/", "/v1/./"),
+        lambda path: path + "%00",
+        lambda path: path + ";.json",
+        lambda path: path + "%2f",
+        lambda path: path.upper(),
+    )
+    for route in routes(site, KEYED):
+        for way in ways:
+            response = site.client.open(way(route.path()), method=route.method)
+            assert response.status_code not in range(OK, 300), (route, way(route.path()))
+            assert response.status_code < DEFECT, (route, way(route.path()))
+
+
+# more than is theirs
+
+
+def test_no_route_changes_a_column_it_is_not_for(site, everybody: Visitors, victim: Customer):
+    """Every column of every table is sent to every route, with the ids of somebody else."""
+    columns = {column.name for table in metadata.sorted_tables for column in table.columns}
+    mine = everybody.management
+    own = with_key(site, mine, limit_nano=5)
+    values = {
+        "account_id": victim.account_id,
+        "id": victim.account_id,
+        "hash": victim.key.key_hash,
+        "kind": "management",
+        "role": "admin",
+        "name": "n",
+    }
+    body = {name: values.get(name, 9_000_000) for name in sorted(columns)}
+    before, credit = of_account(site, victim.account_id), credit_of(site, mine)
+    for route in routes(site, KEYED):
+        if route.method not in CHANGES or route.row == ("DELETE", "/keys/<key_hash>"):
+            continue
+        path = route.path(key_hash=own.key.key_hash)
+        sent = [body, *({name: value} for name, value in body.items())]
+        for one in sent:
+            response = site.client.open(
+                path, method=route.method, json=one, headers=everybody.headers(route.right)
+            )
+            assert response.status_code < DEFECT, (route, one)
+
+    assert of_account(site, victim.account_id) == before
+    assert credit_of(site, mine) == credit
+    with site.ledger.reading() as connection:
+        rows = {row.hash: row for row in connection.execute(select(api_keys_table))}
+    managing = {row.hash for row in rows.values() if row.kind == "management"}
+    assert managing & _of(rows, mine.account_id) == {mine.key.key_hash}
+    kept = rows[own.key.key_hash]
+    assert (kept.account_id, kept.kind, kept.label) == (
+        mine.account_id,
+        "inference",
+        own.key.label,
+    )
+
+
+def _of(rows: dict[str, Any], account_id: str) -> set[str]:
+    return {name for name, row in rows.items() if row.account_id == account_id}
+
+
+def test_reading_writes_nothing(site, everybody: Visitors, victim: Customer):
+    assert victim.account_id
+    before = everything(site, sessions)
+
+    for route in routes(site, tuple(set(RIGHTS.values()))):
+        if route.method == "GET":
+            for method in ("GET", "HEAD", "OPTIONS"):
+                site.client.open(
+                    route.path(), method=method, headers=everybody.headers(route.right)
+                )
+
+    assert everything(site, sessions) == before
+
+
+def test_refused_changes_change_nothing(site, everybody: Visitors):
+    before = everything(site)
+
+    for route in routes(site, KEYED):
+        if route.method in CHANGES:
+            for headers in everybody.strangers.values():
+                site.client.open(
+                    route.path(key_hash=everybody.inference.key.key_hash),
+                    method=route.method,
+                    headers=headers,
+                    json={"name": "n", "disabled": True, "confirm": everybody.inference.account_id},
+                )
+
+    assert everything(site) == before
+
+
+# bad input
+
+
+def test_no_body_is_a_defect(site, everybody: Visitors):
+    """An error of the caller is told as one, in the contract's envelope."""
+    for route in routes(site):
+        if route.method not in CHANGES:
+            continue
+        for body in BODIES:
+            response = site.client.open(
+                route.path(), method=route.method, data=body, headers=everybody.headers(route.right)
+            )
+            assert response.status_code < DEFECT, (route, body[:40])
+            assert response.status_code not in range(OK, 300), (route, body[:40])
+            assert json.loads(response.data)["error"]["message"], (route, body[:40])
+
+
+def test_no_value_of_a_field_is_a_defect(site, everybody: Visitors):
+    fields = ("name", "limit", "limit_reset", "disabled", "expires_at", "workspace_id",
+              "creator_user_id", "include_byok_in_limit", "allowed_providers", "enforce_zdr",
+              "default_text_model", "default_provider_sort", "confirm", "code", "code_verifier",
+              "callback_url", "code_challenge", "key_label", "id")  # fmt: skip
+    for route in routes(site, ("management", "key", "open")):
+        if route.method not in CHANGES or not route.rule.startswith("/api/"):
+            continue
+        for field in fields:
+            for value in VALUES:
+                body = {"name": "n", field: value}
+                response = site.client.open(
+                    route.path(),
+                    method=route.method,
+                    json=body,
+                    headers=everybody.headers(route.right),
+                )
+                assert response.status_code < DEFECT, (route, body)
+
+
+def test_no_query_and_no_path_is_a_defect(site, everybody: Visitors):
+    names = ("id", "offset", "include_disabled", "workspace_id", "category", "sort", "date", "q",
+             "limit", "supported_parameters", "use_rss", "order", "api_key_hash")  # fmt: skip
+    for route in routes(site):
+        if route.method != "GET" or not route.rule.startswith("/api/"):
+            continue
+        headers = everybody.headers(route.right)
+        for text in HOSTILE:
+            query = dict.fromkeys(names, text.encode("utf-8", "surrogatepass"))
+            response = site.client.get(route.path(), query_string=query, headers=headers)
+            assert response.status_code < DEFECT, (route, text)
+            if route.arguments:
+                ids = dict.fromkeys(route.arguments, text.replace("?", "").replace("#", ""))
+                response = site.client.get(route.path(**ids), headers=headers)
+                assert response.status_code < DEFECT, (route, text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_sent_comes_back_in_a_header(site, everybody: Visitors, text: str):
+    plain = text.encode().decode("latin-1").replace("\r", "\t").replace("\n", "\t")
+    headers = dict.fromkeys(("X-Request-Id", "X-Title", "HTTP-Referer", "Origin"), plain)
+
+    response = site.client.get(
+        "/api/v1/key", headers=headers | dict(everybody.headers("inference"))
+    )
+
+    assert response.status_code == OK
+    assert "X-Evil" not in response.headers
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    for value in response.headers.values():
+        assert value.isascii()
+        assert value.isprintable()
+
+
+# what others may learn
+
+
+def test_keys_and_prompts_are_in_no_log_and_no_error(site, everybody: Visitors):
+    canary = secrets.token_hex(16)
+    for route in routes(site):
+        with capture_logs() as logs:
+            for headers in (bearer(api_keys.PREFIX + canary), everybody.headers(route.right)):
+                answer = site.client.open(
+                    route.path(),
+                    method=route.method,
+                    headers=headers,
+                    query_string={"api_key": canary},
+                    data=f'{{"messages": "{canary}", "code": "{canary}", '.encode(),
+                )
+                assert canary not in answer.get_data(as_text=True), route
+        written = repr(logs)
+        assert canary not in written, route
+        for secret in (everybody.inference.text, everybody.management.text):
+            assert secret not in written, route
+
+
+def test_no_other_site_may_send_cookies_along(site, everybody: Visitors):
+    """Any site may call with a key of its own; none with what a browser adds by itself."""
+    headers = dict(everybody.headers("inference")) | {"Origin": "https://evil.example"}
+    for route in routes(site):
+        for method in (route.method, "OPTIONS"):
+            response = site.client.open(route.path(), method=method, headers=headers)
+            assert "Access-Control-Allow-Credentials" not in response.headers, route
+            assert response.headers.get("Access-Control-Allow-Origin") in {None, "*"}, route
+
+
+def test_the_books_balance_after_all_that(site, everybody: Visitors, victim: Customer):
+    for route in routes(site, KEYED):
+        if route.method in CHANGES:
+            site.client.open(
+                route.path(),
+                method=route.method,
+                json={"amount": -1, "limit": 1e15, "cost": -5},
+                headers=everybody.headers(route.right),
+            )
+
+    assert credit_of(site, everybody.inference) > 0
+    with site.ledger.reading() as connection:
+        found = balances(connection, {victim.scope})
+    assert found[victim.scope].posted_nano > 0

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+
+from api import errors, organization
+from api.office import Office
+from billing import members, people
+from billing.db import Ledger, open_ledger
+from billing.people import NewUser
+from routing.clock import FixedClock
+from routing.metrics import WebMetrics
+from routing.store.budgets import Budgets, KeyCache
+from tests.fixtures.charges import NOW_MS
+from tests.fixtures.customers import make_customer
+
+PATH = "/api/v1/organization/members"
+
+
+@pytest.fixture
+def ledger(sqlite_url: str) -> Iterator[Ledger]:
+    opened = open_ledger(sqlite_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ask(ledger: Ledger, fake_redis: Any) -> Any:
+    """Asks as an account's management key."""
+    key = make_customer(ledger).key
+
+    def client(account_id: str) -> FlaskClient:
+        clock = FixedClock()
+        office = Office(
+            ledger=ledger, keys=KeyCache(fake_redis), budgets=Budgets(fake_redis), clock=clock
+        )
+        app = Flask("organization", static_folder=None)
+        errors.install(app, clock, WebMetrics(CollectorRegistry()))
+        record = type(key)(key_hash="h", account_id=account_id, kind="management", label="l")
+        app.register_blueprint(organization.blueprint(office, lambda: record), url_prefix="/api/v1")
+        return app.test_client()
+
+    return client
+
+
+def _user(ledger: Ledger, name: str, **names: str) -> str:
+    wanted = NewUser(email=f"{name}@example.com", **names)  # type: ignore[arg-type]
+    return people.create_user(ledger, wanted, NOW_MS).id
+
+
+def test_members_are_listed_as_the_contract_has_them(ledger: Ledger, ask: Any):
+    ada = _user(ledger, "ada", first_name="Ada", last_name="Lovelace")
+    org = members.create_organization(ledger, "Engines", ada, NOW_MS).id
+    bob = _user(ledger, "bob")
+    members.add_member(ledger, org, bob, "member", NOW_MS + 1)
+
+    answer = ask(org).get(PATH)
+
+    assert answer.json == {
+        "data": [
+            {
+                "id": ada,
+                "email": "ada@example.com",
+                "first_name": "Ada",
+                "last_name": "Lovelace",
+                "role": "org:admin",
+            },
+            {
+                "id": bob,
+                "email": "bob@example.com",
+                "first_name": None,
+                "last_name": None,
+                "role": "org:member",
+            },
+        ],
+        "total_count": 2,
+    }
+    page = ask(org).get(f"{PATH}?offset=1&limit=1").json
+    assert [one["id"] for one in page["data"]] == [bob]
+    assert page["total_count"] == 2
+    assert ask(org).get(f"{PATH}?offset=null").json["total_count"] == 2
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "offset=-1", "offset=1.5"])
+def test_a_page_that_cannot_be_is_refused(ledger: Ledger, ask: Any, query: str):
+    org = members.create_organization(ledger, "Engines", _user(ledger, "ada"), NOW_MS).id
+
+    answer = ask(org).get(f"{PATH}?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json["error"]["metadata"]["param"] == query.partition("=")[0]
+
+
+def test_a_personal_account_is_no_organization(ledger: Ledger, ask: Any):
+    own = members.memberships_of(ledger, _user(ledger, "ada"))[0].account_id
+
+    for account in (own, "user_none"):
+        assert ask(account).get(PATH).status_code == 404
