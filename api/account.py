@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from billing import api_keys, generations
+from api.amounts import iso
+from api.keys import workspace_of
+from billing import accounts, api_keys, budget_rules, generations
 from billing.api_keys import KeyUsage
+from billing.budget_rules import Standing
 from billing.db import Ledger
 from billing.generations import Generation
-from routing.budgets import MS_PER_DAY, LimitReset, window_end_day
+from billing.spend import owners_of
+from routing.budgets import MS_PER_DAY, LimitReset, reset_of, window_end_day
 from routing.catalog.pricing import usd
 from routing.clock import Clock
 from routing.errors import BadRequest, Forbidden, NotFound
@@ -25,9 +28,7 @@ from routing.wire.job import AttemptRecord
 #: Fields of the contract for things this router does not do; clients expect them to be there.
 _NOT_KNOWN: dict[str, Any] = dict.fromkeys(
     (
-        "app_id",
         "moderation_latency",
-        "native_tokens_completion_images",
         "num_fetches",
         "num_input_audio_prompt",
         "num_media_completion",
@@ -36,13 +37,12 @@ _NOT_KNOWN: dict[str, Any] = dict.fromkeys(
         "response_cache_source_id",
         "router",
         "service_tier",
-        "session_id",
-        "upstream_inference_cost",
-        "user_agent",
         "web_search_engine",
-        "workspace_id",
     )
 )
+
+#: Whose a budget is, by the start of its owner, in the contract's words.
+_SCOPES = {"org": "workspace", "member": "member", "spend": "api_key"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,22 @@ class FreeToday:
 
     limit: int
     used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyState:
+    """What `GET /key` tells of.
+
+    Attributes:
+        budgets: besides the key's own limit, in the order they are checked.
+        organization: whether an organisation owns it.
+    """
+
+    record: KeyRecord
+    used: KeyUsage
+    budgets: tuple[Standing, ...]
+    organization: bool
+    now_ms: int
 
 
 def blueprint(
@@ -74,8 +90,7 @@ def blueprint(
     def key() -> ResponseReturnValue:
         record = authenticate()
         now_ms = clock.now_ms()
-        used = api_keys.usage(ledger, record.key_hash, now_ms)
-        return jsonify({"data": key_body(record, used, free_today(record), now_ms)})
+        return jsonify({"data": key_body(_state(ledger, record, now_ms), free_today(record))})
 
     @routes.get("/credits")
     def credits_left() -> ResponseReturnValue:
@@ -103,14 +118,27 @@ def blueprint(
     return routes
 
 
-def key_body(record: KeyRecord, used: KeyUsage, free: FreeToday, now_ms: int) -> dict[str, Any]:
+def _state(ledger: Ledger, record: KeyRecord, now_ms: int) -> KeyState:
+    owners = owners_of(record.account_id, record.key_hash, record.creator_user_id)
+    account = accounts.get(ledger, record.account_id)
+    return KeyState(
+        record=record,
+        used=api_keys.usage(ledger, record.key_hash, now_ms),
+        budgets=budget_rules.standing(ledger, owners, now_ms),
+        organization=account is not None and account.kind == "organization",
+        now_ms=now_ms,
+    )
+
+
+def key_body(state: KeyState, free: FreeToday) -> dict[str, Any]:
     """`data` of GET /key: the record as it is in force, the spend as it is settled."""
+    record, used = state.record, state.used
     left_nano: int | None = None
-    budgets: list[dict[str, Any]] = []
+    budgets = [_budget(one, state.now_ms) for one in state.budgets]
     if record.limit_nano is not None:
-        spent_nano = _in_window(record.limit_reset, used, byok=record.include_byok_in_limit)
+        spent_nano = used.in_window(record.limit_reset, byok=record.include_byok_in_limit)
         left_nano = max(0, record.limit_nano - spent_nano)
-        budgets = [_budget(record, record.limit_nano, spent_nano, now_ms)]
+        budgets.insert(0, _own_limit(record, record.limit_nano, spent_nano, state.now_ms))
     management = record.kind == "management"
     return {
         "label": record.label,
@@ -129,39 +157,67 @@ def key_body(record: KeyRecord, used: KeyUsage, free: FreeToday, now_ms: int) ->
         "is_free_tier": not record.purchased,
         "is_provisioning_key": management,
         "is_management_key": management,
-        "expires_at": None if record.expires_ms is None else _iso(record.expires_ms),
+        "expires_at": None if record.expires_ms is None else iso(record.expires_ms),
         "rate_limit": {
             "requests": -1,
             "interval": "10s",
             "note": "This field is deprecated and safe to ignore.",
         },
+        **asdict(record.rates),
+        "account_rate_limits": asdict(record.account_rates),
         "budgets": budgets,
-        "effective_budget": budgets[0] if budgets else None,
+        "effective_budget": _effective(budgets),
         "free_model_daily_requests": {
             "limit": free.limit,
             "used": min(free.used, free.limit),
             "remaining": max(0, free.limit - free.used),
         },
         "allowed_data_regions": ["global"],
-        "creator_user_id": None,
-        "organization_id": None,
-        "workspace_id": None,
+        "creator_user_id": record.creator_user_id or None,
+        "organization_id": record.account_id if state.organization else None,
+        "workspace_id": workspace_of(record.account_id),
     }
 
 
-def _budget(record: KeyRecord, limit_nano: int, spent_nano: int, now_ms: int) -> dict[str, Any]:
-    """The key's own limit as one of the budgets of the 2026 API; this router has no others."""
-    end_day = window_end_day(record.limit_reset, now_ms)
+def _effective(budgets: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What refuses first: of those that are used up the first to be checked, or the tightest."""
+    used_up = (one for one in budgets if one["remaining_usd"] <= 0)
+    tightest = min(budgets, key=lambda one: one["remaining_usd"], default=None)
+    return next(used_up, tightest)
+
+
+def _own_limit(record: KeyRecord, limit_nano: int, spent_nano: int, now_ms: int) -> dict[str, Any]:
+    """The key's own limit, as a budget."""
     return {
         "scope": "key_limit",
         "budget_id": None,
         "guardrail_id": None,
         "include_byok": record.include_byok_in_limit,
+        **_amounts(limit_nano, spent_nano, record.limit_reset, now_ms),
+    }
+
+
+def _budget(standing: Standing, now_ms: int) -> dict[str, Any]:
+    budget = standing.budget
+    return {
+        "scope": _SCOPES[budget.owner.partition(":")[0]],
+        "budget_id": budget.id,
+        "guardrail_id": None,
+        "include_byok": budget.include_byok,
+        **_amounts(budget.limit_nano, standing.spent_nano, reset_of(budget.interval), now_ms),
+    }
+
+
+def _amounts(
+    limit_nano: int, spent_nano: int, reset: LimitReset | None, now_ms: int
+) -> dict[str, Any]:
+    end_day = window_end_day(reset, now_ms)
+    return {
         "limit_usd": usd(limit_nano),
         "spend_usd": usd(spent_nano),
         "remaining_usd": usd(limit_nano - spent_nano),
-        "reset_interval": record.limit_reset,
-        "resets_at": None if end_day is None else _iso(end_day * MS_PER_DAY),
+        "reset_interval": reset,
+        "resets_at": None if end_day is None else iso(end_day * MS_PER_DAY),
     }
 
 
@@ -175,8 +231,10 @@ def generation_body(found: Generation) -> dict[str, Any]:
         "upstream_id": found.upstream_id,
         "total_cost": cost,
         "usage": cost,
+        # Of their own key; otherwise it is the price, and nobody's business but ours.
+        "upstream_inference_cost": usd(found.upstream_cost_nano) if found.byok else None,
         "cache_discount": _usd_or_none(found.cache_discount_nano),
-        "created_at": _iso(found.created_ms),
+        "created_at": iso(found.created_ms),
         "model": found.model_id,
         "streamed": found.stream,
         "cancelled": found.outcome == "cancelled",
@@ -198,6 +256,10 @@ def generation_body(found: Generation) -> dict[str, Any]:
         "http_referer": found.app_url,
         "is_byok": found.byok,
         "external_user": found.external_user,
+        "app_id": found.app_id,
+        "session_id": found.session_id,
+        "user_agent": found.user_agent,
+        "workspace_id": workspace_of(found.account_id),
         "api_type": "embeddings" if found.api == "embeddings" else "completions",
         "data_region": "global",
         "provider_responses": [_response(found, one) for one in found.attempts],
@@ -217,21 +279,5 @@ def _response(found: Generation, attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def _in_window(reset: LimitReset | None, used: KeyUsage, *, byok: bool) -> int:
-    windows = {
-        None: (used.total_nano, used.byok_total_nano),
-        "daily": (used.daily_nano, used.byok_daily_nano),
-        "weekly": (used.weekly_nano, used.byok_weekly_nano),
-        "monthly": (used.monthly_nano, used.byok_monthly_nano),
-    }
-    own_nano, byok_nano = windows[reset]
-    return own_nano + (byok_nano if byok else 0)
-
-
 def _usd_or_none(nano: int | None) -> float | None:
     return None if nano is None else usd(nano)
-
-
-def _iso(moment_ms: int) -> str:
-    moment = datetime.fromtimestamp(moment_ms / 1000, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

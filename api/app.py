@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from api import (
     account,
+    budgets,
     byok,
     catalog,
     closing,
@@ -25,6 +26,7 @@ from api import (
     oauth,
     organization,
     preferences,
+    usage,
 )
 from api.accept import Acceptor
 from api.auth import Authenticator
@@ -41,7 +43,6 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock, SystemClock
 from routing.metrics import WebMetrics
 from routing.preferences import Candidate, permitted
-from routing.sealing import Sealer
 from routing.sealing import Sealer
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
@@ -174,9 +175,10 @@ def create_app(parts: Parts) -> Flask:
             closing.blueprint(office, manage),
             byok.blueprint(office, parts.catalog, sealer, manage, trial),
             keys.blueprint(office, manage),
+            usage.blueprint(office, parts.catalog, sealer, authenticate, manage),
+            budgets.blueprint(office, manage),
             oauth.blueprint(office, authenticate),
             organization.blueprint(office, manage),
-            byok.blueprint(office, parts.catalog, Sealer.of(parts.settings), manage),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)

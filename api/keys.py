@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Decimal
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from api.amounts import iso, moment_ms, nano_of
 from api.body import hang_up, read_body
 from api.model_query import is_true
 from api.office import Office
@@ -21,9 +20,9 @@ from billing import key_changes, key_list
 from billing.api_keys import KEYS_MAX, KeyTerms
 from billing.key_changes import Changed
 from billing.key_list import KeyEntry
-from routing.catalog.pricing import NANO_PER_USD, usd
+from routing.catalog.pricing import usd
 from routing.errors import BadRequest, PayloadTooLarge
-from routing.wire.account import KeyRecord
+from routing.wire.account import KeyRecord, RateLimits
 from routing.wire.validate import Wire, bad_request, load_object
 
 #: A key's terms are a few short fields.
@@ -32,14 +31,22 @@ _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 #: Clients write an absent number as null.
 _ABSENT = frozenset({"", "null"})
-_UTC = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]00:?00)", re.ASCII)
 #: An account is one workspace, whose id follows from its own.
 _WORKSPACES = uuid.UUID("6f3f3c1e-6c0b-4a5e-9a4d-2f1d3f0a7b58")
-_MS_PER_S = 1_000
+#: The finest pace that is still kept evenly: one in ten microseconds.
+RATE_MAX = 6_000_000
+_RATES = ("rpm", "tpm", "parallel")
+
+_Rate = Annotated[int, Field(ge=1, le=RATE_MAX)]
 
 
 class _KeyFields(Wire):
-    """A body; which fields it had is in `model_fields_set`."""
+    """A body; which fields it had is in `model_fields_set`.
+
+    A field nobody knows is an error: it may be a misspelt limit.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str | None = None
     disabled: bool | None = None
@@ -49,6 +56,9 @@ class _KeyFields(Wire):
     expires_at: str | None = None
     creator_user_id: str | None = None
     workspace_id: str | None = None
+    rpm: _Rate | None = None
+    tpm: _Rate | None = None
+    parallel: _Rate | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields it had, and what they were."""
@@ -95,7 +105,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.get("/keys/<key_hash>", strict_slashes=False)
     def one(key_hash: str) -> ResponseReturnValue:
         manager = authenticate()
-        _check_hash(key_hash)
+        check_hash(key_hash)
         now_ms = office.clock.now_ms()
         entry = office.do(
             lambda ledger: key_list.entry_of(ledger, manager.account_id, key_hash, now_ms)
@@ -107,7 +117,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.patch("/keys/<key_hash>", strict_slashes=False)
     def changed(key_hash: str) -> ResponseReturnValue:
         manager = authenticate()
-        _check_hash(key_hash)
+        check_hash(key_hash)
         now_ms = office.clock.now_ms()
         changes = _changes(_fields(manager), now_ms)
         done = _change(office, manager, key_hash, changes, now_ms)
@@ -116,7 +126,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.delete("/keys/<key_hash>", strict_slashes=False)
     def deleted(key_hash: str) -> ResponseReturnValue:
         manager = authenticate()
-        _check_hash(key_hash)
+        check_hash(key_hash)
         now_ms = office.clock.now_ms()
         office.change_keys(
             (key_hash,),
@@ -148,13 +158,14 @@ def key_body(entry: KeyEntry) -> dict[str, Any]:
         "byok_usage_daily": usd(used.byok_daily_nano),
         "byok_usage_weekly": usd(used.byok_weekly_nano),
         "byok_usage_monthly": usd(used.byok_monthly_nano),
-        "created_at": _iso(entry.created_ms),
-        "updated_at": _iso(entry.updated_ms) if changed else None,
-        "expires_at": None if terms.expires_ms is None else _iso(terms.expires_ms),
-        "last_used_at": None if entry.last_used_ms is None else _iso(entry.last_used_ms),
+        "created_at": iso(entry.created_ms),
+        "updated_at": iso(entry.updated_ms) if changed else None,
+        "expires_at": None if terms.expires_ms is None else iso(terms.expires_ms),
+        "last_used_at": None if entry.last_used_ms is None else iso(entry.last_used_ms),
         "creator_user_id": terms.creator_user_id or None,
         "workspace_id": workspace_of(entry.account_id),
         "external_user": None,
+        **asdict(terms.rates),
     }
 
 
@@ -172,7 +183,7 @@ def _change(
             ledger,
             manager.account_id,
             key_hash,
-            lambda terms: replace(terms, **changes),
+            lambda terms: _edited(terms, changes),
             now_ms,
         ),
     )
@@ -204,54 +215,46 @@ def _new_terms(given: dict[str, Any], manager: KeyRecord, now_ms: int) -> KeyTer
         raise BadRequest("name: is required", param="name")
     # Whose budgets it draws on: without this, a key that manages could make keys beyond them.
     maker = given.pop("creator_user_id", None) or manager.creator_user_id
-    return KeyTerms(**_changes(given, now_ms), creator_user_id=maker)
+    changes = _changes(given, now_ms)
+    return _edited(KeyTerms(name=changes.pop("name"), creator_user_id=maker), changes)
+
+
+def _edited(terms: KeyTerms, changes: Mapping[str, Any]) -> KeyTerms:
+    """Rates that are not named stay."""
+    named = {name: value for name, value in changes.items() if name in _RATES}
+    others = {name: value for name, value in changes.items() if name not in _RATES}
+    return replace(terms, **others, rates=RateLimits(**(asdict(terms.rates) | named)))
 
 
 def _changes(given: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """Fields of the body as fields of the terms."""
     changes: dict[str, Any] = {
         name: given[name]
-        for name in ("name", "disabled", "limit_reset", "include_byok_in_limit")
+        for name in ("name", "disabled", "limit_reset", "include_byok_in_limit", *_RATES)
         if name in given
     }
     if "limit" in given:
-        changes["limit_nano"] = None if given["limit"] is None else _nano(given["limit"])
+        changes["limit_nano"] = None if given["limit"] is None else nano_of(given["limit"])
     if "expires_at" in given:
         changes["expires_ms"] = _moment(given["expires_at"], now_ms)
     return changes
 
 
-def _nano(amount_usd: float) -> int:
-    """Never more than was said: a third of a dollar has no end."""
-    exact = Decimal(repr(amount_usd)) * NANO_PER_USD
-    return int(exact.to_integral_value(ROUND_DOWN))
-
-
 def _moment(text: str | None, now_ms: int) -> int | None:
     if text is None:
         return None
-    moment = _parsed(text)
-    if moment is None:
-        raise BadRequest(
-            "expires_at: must be an ISO 8601 time in UTC, as 2027-12-31T23:59:59Z",
-            param="expires_at",
-        )
-    moment_ms = int(moment.timestamp() * _MS_PER_S)
-    if moment_ms <= now_ms:
+    found_ms = moment_ms(text, "expires_at")
+    if found_ms <= now_ms:
         raise BadRequest("expires_at: must be in the future", param="expires_at")
-    return moment_ms
+    return found_ms
 
 
-def _parsed(text: str) -> datetime | None:
-    if not _UTC.fullmatch(text):
-        return None
-    try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError:
-        return None
+def check_hash(key_hash: str) -> None:
+    """No key has a hash of another form.
 
-
-def _check_hash(key_hash: str) -> None:
+    Raises:
+        NotFound: so this one has none.
+    """
     if not _HASH.fullmatch(key_hash):
         raise key_changes.not_found(key_hash[:64])
 
@@ -267,8 +270,3 @@ def _offset(text: str) -> int:
     if not _OFFSET.fullmatch(text.strip()):
         raise BadRequest("offset: must be a whole number of at least 0", param="offset")
     return min(int(text), KEYS_MAX)
-
-
-def _iso(moment_ms: int) -> str:
-    moment = datetime.fromtimestamp(moment_ms / _MS_PER_S, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -101,7 +101,4 @@ def forget(ledger: Ledger, before_ms: int) -> int:
         .limit(FORGET_MAX)
     )
     with ledger.writing() as connection:
-        done = connection.execute(
-            delete(table).where(table.c.generation_id.in_(old.scalar_subquery()))
-        )
-    return done.rowcount
+        return connection.execute(delete(table).where(table.c.generation_id.in_(old))).rowcount

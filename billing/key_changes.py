@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import select, update
 
 from billing.api_keys import KeyTerms, columns_of, mint_key
 from billing.db import Ledger
 from billing.key_list import KeyEntry, find_entry, manageable
 from billing.spend import key_limits, window_budgets
-from billing.tables import api_keys
+from billing.tables import api_keys, budgets
+from routing.budgets import key_owner
 from routing.errors import NotFound
 from routing.wire.account import Budget
 
@@ -83,7 +85,7 @@ def change(
 
 
 def delete(ledger: Ledger, account_id: str | None, key_hash: str, now_ms: int) -> None:
-    """Take a key away for good. What is under way with it is still settled.
+    """Take a key away for good, and its budgets. What is under way with it is still settled.
 
     Args:
         ledger: may be written.
@@ -103,6 +105,7 @@ def delete(ledger: Ledger, account_id: str | None, key_hash: str, now_ms: int) -
         )
         if gone.rowcount != 1:
             raise not_found(key_hash)
+        connection.execute(delete_rows(budgets).where(budgets.c.owner == key_owner(key_hash)))
 
 
 def not_found(key_hash: str) -> NotFound:

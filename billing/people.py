@@ -180,11 +180,21 @@ def set_disabled(ledger: Ledger, user_id: str, now_ms: int, *, disabled: bool) -
             connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
 
 
-def signed_in(ledger: Ledger, said: Identity, now_ms: int, *, may_create: bool) -> User:
+def signed_in(
+    ledger: Ledger, said: Identity, now_ms: int, *, may_create: bool, may_meet: bool = True
+) -> User:
     """The person an identity provider vouches for: known, met by address, or new.
 
-    Whoever is met by address belongs to the identity provider from then on: a password somebody may
-    have set for that address before ends, and so do the log-ins with it.
+    Whoever is met by address belongs to the identity provider from then on: the password ends, and
+    so do the log-ins with it.
+
+    Args:
+        ledger: may be written.
+        said: what was checked.
+        now_ms: the moment; a new person's `created_ms`.
+        may_create: whether strangers are let in.
+        may_meet: whether an address stands for its owner. Not where anybody may sign up: who did
+            it first may have been another, and holds keys of the account.
 
     Raises:
         Unauthorized: disabled, or unknown where none are created.
@@ -196,7 +206,11 @@ def signed_in(ledger: Ledger, said: Identity, now_ms: int, *, may_create: bool) 
             users.c.oidc_issuer == said.issuer,
             users.c.oidc_subject == said.subject,
         )
-        user = known or _met(connection, said, now_ms, may_create=may_create)
+        user = known
+        if user is None and may_meet:
+            user = _met(connection, said, now_ms)
+        if user is None and may_create:
+            user = _new(connection, said, now_ms)
     if user is None or user.disabled:
         raise Unauthorized("There is no account for you here. Ask whoever runs this installation.")
     return user
@@ -249,21 +263,27 @@ def _create(
     return user
 
 
-def _met(connection: Connection, said: Identity, now_ms: int, *, may_create: bool) -> User | None:
-    """Whoever has the verified address and no other identity, or somebody new."""
+def _met(connection: Connection, said: Identity, now_ms: int) -> User | None:
+    """Whoever has the verified address, and no other identity."""
     if not said.email:
         return None
     email = checked_email(said.email)
     free = (users.c.email == email, users.c.oidc_subject.is_(None), users.c.disabled.is_(False))
     user = _one(connection, *free)
     if user is None:
-        taken = _one(connection, users.c.email == email)
-        names = NewUser(email=email, first_name=said.first_name, last_name=said.last_name)
-        return _create(connection, names, now_ms, said) if may_create and taken is None else None
+        return None
     changes = {"oidc_issuer": said.issuer, "oidc_subject": said.subject, "password_hash": None}
     _change(connection, user.id, changes, now_ms)
     connection.execute(delete(sessions).where(sessions.c.user_id == user.id))
     return user
+
+
+def _new(connection: Connection, said: Identity, now_ms: int) -> User | None:
+    """Somebody whose verified address nobody has."""
+    if not said.email or _one(connection, users.c.email == checked_email(said.email)) is not None:
+        return None
+    names = NewUser(email=said.email, first_name=said.first_name, last_name=said.last_name)
+    return _create(connection, names, now_ms, said)
 
 
 def _change(connection: Connection, user_id: str, changes: Mapping[str, Any], now_ms: int) -> None:

@@ -42,14 +42,14 @@ def reseal(ledger: Ledger, sealer: Sealer, batch: int = BATCH) -> Resealed:
     return Resealed(done=keys.done + contents.done, lost=keys.lost + contents.lost)
 
 
-def unknown_secrets(ledger: Ledger, sealer: Sealer) -> dict[str, int]:
-    """Provider keys that do not open, by the id of the secret that is missing.
+def secrets_in_use(ledger: Ledger) -> dict[str, int]:
+    """How many provider keys each secret has sealed, by its id.
 
     Raises:
         Unavailable: the database is away.
     """
     column = byok_keys.c.kek_id
-    query = select(column, func.count()).where(column.not_in(sealer.kek_ids)).group_by(column)
+    query = select(column, func.count()).group_by(column).order_by(column)
     with ledger.reading() as connection:
         return {row[0]: row[1] for row in connection.execute(query)}
 

@@ -15,9 +15,9 @@ from billing.tables import accounts, members, sessions, users
 from routing.errors import NotFound
 
 #: A log-in ends after this, used or not…
-LIFE_MS = 30 * 86_400_000
+LIFE_MS = 14 * 86_400_000
 #: …or when it was not used for so long.
-IDLE_MS = 7 * 86_400_000
+IDLE_MS = 2 * 86_400_000
 #: That it is in use is written down at most this often.
 SEEN_EVERY_MS = 5 * 60_000
 #: Log-ins of one person at once; the one not used for longest makes way.
@@ -135,6 +135,16 @@ def end(ledger: Ledger, token: str) -> None:
     """
     with ledger.writing() as connection:
         connection.execute(delete(sessions).where(sessions.c.hash == hash_of(token)))
+
+
+def end_all(ledger: Ledger, user_id: str) -> None:
+    """End all log-ins of a person.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
 
 
 def hash_of(token: str) -> str:

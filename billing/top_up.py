@@ -129,13 +129,14 @@ def _balance(connection: Connection, account_id: str) -> int:
     query = select(ledger_accounts.c.posted_nano).where(
         ledger_accounts.c.id == f"acct:{account_id}"
     )
-    return connection.execute(query).scalar_one_or_none() or 0
+    found: int | None = connection.execute(query).scalar_one_or_none()
+    return found or 0
 
 
 def _may_ask(connection: Connection, account_id: str, now_ms: int) -> bool:
     table = payments
     query = (
-        select(table.c.status, func.count(), func.max(table.c.created_ms))
+        select(table.c.status, func.count())
         .where(
             table.c.account_id == account_id,
             table.c.automatic.is_(True),
@@ -143,7 +144,7 @@ def _may_ask(connection: Connection, account_id: str, now_ms: int) -> bool:
         )
         .group_by(table.c.status)
     )
-    recent = {status: count for status, count, _ in connection.execute(query)}
+    recent: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
     if recent.get("pending") or recent.get("failed"):
         return False
     return sum(recent.values()) < A_DAY_MAX

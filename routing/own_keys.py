@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from routing.catalog.shapes import Catalog
 from routing.credentials import (
     ApiKey,
+    AzureConfig,
     KeyProblem,
+    ServiceAccount,
     aws_credential,
     azure_keys,
     service_account,
@@ -22,6 +25,17 @@ PLAIN_MAX = 4_096
 #: Fewer characters, and what a label shows would be too much of the key.
 _LABELLED_MIN = 16
 _SHOWN_BEFORE, _SHOWN_AFTER = 3, 4
+#: Azure's other names lead to machines of its customers.
+AZURE_HOSTS = (
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".models.ai.azure.com",
+)
+GOOGLE_TOKEN_URIS = (
+    "https://oauth2.googleapis.com/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+)
 #: Begins keys that the bundled simulator takes for a customer's own: `sk-byok-anything` is good,
 #: `sk-byok-limited` used up, `sk-byok-denied` taken back.
 PLAYED = "sk-byok-"
@@ -44,12 +58,38 @@ def plain_key(text: str) -> ApiKey:
     return ApiKey(text)
 
 
+def own_azure_keys(text: str) -> tuple[AzureConfig, ...]:
+    """As `azure_keys`, at hosts that Azure runs itself: anybody can name a machine of theirs there.
+
+    Raises:
+        KeyProblem: says which field is wrong, and the fix.
+    """
+    configs = azure_keys(text)
+    for config in configs:
+        host = urlsplit(config.key.endpoint_url).hostname or ""
+        if not host.endswith(AZURE_HOSTS):
+            raise KeyProblem("endpoint_url", f"must be at a host of {', '.join(AZURE_HOSTS)}")
+    return configs
+
+
+def own_service_account(text: str) -> ServiceAccount:
+    """As `service_account`, with Google's one address for tokens.
+
+    Raises:
+        KeyProblem: says which field is wrong, and the fix.
+    """
+    account = service_account(text)
+    if account.token_uri not in GOOGLE_TOKEN_URIS:
+        raise KeyProblem("token_uri", f"must be {GOOGLE_TOKEN_URIS[0]}")
+    return account
+
+
 _FORMS: Mapping[str, Callable[[str], object]] = MappingProxyType(
     {
-        "azure": azure_keys,
+        "azure": own_azure_keys,
         "bedrock": aws_credential,
-        "vertex": service_account,
-        "vertex-anthropic": service_account,
+        "vertex": own_service_account,
+        "vertex-anthropic": own_service_account,
     }
 )
 

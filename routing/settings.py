@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -90,6 +91,9 @@ class Settings(BaseSettings):
     logging_discount_percent: Decimal = Field(
         Decimal(1), ge=0, le=100, description="taken off where prompts and answers are kept"
     )
+    content_days: int = Field(
+        30, ge=1, le=3_650, description="days that kept prompts and answers are kept"
+    )
     secret: SecretStr = Field(
         SecretStr(""), description="32 bytes as base64url; signs cookies, seals stored secrets"
     )
@@ -97,6 +101,20 @@ class Settings(BaseSettings):
         SecretStr(""), description="earlier secrets, separated by ','; open what they sealed"
     )
     public_url: str = Field("", description="where browsers reach the front door (https://…)")
+    sign_up: Literal["closed", "open"] = Field(
+        "closed", description="`open`: anybody may make an account on the pages"
+    )
+    allowance_usd: Decimal = Field(
+        Decimal("0.10"), ge=0, le=1_000, description="credit given once to who signs up"
+    )
+    oidc_issuer: str = Field("", description="identity provider of people (OpenID Connect)")
+    oidc_client_id: str = Field("", description="what it knows us as")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="and what proves it")
+    oidc_name: str = Field("Single sign-on", description="its name on the log-in page")
+    oidc_sign_up: bool = Field(False, description="everybody it knows may make an account")
+    oidc_trust_email: bool = Field(
+        False, description="its addresses are verified although it does not say so"
+    )
     metrics_dir: str = Field("", description="shared directory of the Prometheus counters")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level"

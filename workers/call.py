@@ -62,12 +62,18 @@ class Tally:
 
     Attributes:
         texts: content and reasoning, for counting when the provider reports no usage.
+        contents: of them, the content of the first choice.
+        thoughts: likewise the reasoning.
+        calls: pieces of its tool calls.
         plain: it is nothing but text of one choice.
         first_ms: when the first piece came (wall clock).
         before: what came from endpoints that broke off, for a stream that was rescued.
     """
 
     texts: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[Mapping[str, Any]] = field(default_factory=list)
     plain: bool = True
     finish: Finish | None = None
     usage: Usage | None = None
@@ -84,6 +90,18 @@ class Tally:
     def empty(self) -> bool:
         """Nothing but an end mark: no piece, no finish, no usage."""
         return self.first_ms is None and self.finish is None and self.usage is None
+
+    def hear(self, delta: Delta) -> None:
+        """Note what a piece says, for accounts that keep it."""
+        if delta.index:
+            return
+        if delta.content:
+            self.contents.append(delta.content)
+        if delta.reasoning:
+            self.thoughts.append(delta.reasoning)
+        calls = (delta.extra or {}).get("tool_calls")
+        if isinstance(calls, list):
+            self.calls += [call for call in calls if isinstance(call, Mapping)]
 
 
 class Bounds:
@@ -357,6 +375,7 @@ class Call:
                 self.judge.fragments(delta.index, delta.extra["tool_calls"])
         if delta.reasoning:
             tally.texts.append(delta.reasoning)
+        tally.hear(delta)
         if delta.extra or delta.reasoning or delta.logprobs or delta.index:
             tally.plain = False
         return without_thoughts(delta) if self.request.hides_reasoning else delta

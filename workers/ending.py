@@ -10,6 +10,7 @@ import structlog
 
 from routing.catalog.pricing import usd
 from routing.catalog.shapes import Endpoint
+from routing.contents import NOTHING, Said
 from routing.errors import AnswerLost, Failure
 from routing.estimate import MESSAGE_TOKENS, image_count, spoken_text, tally_inputs
 from routing.store.jobs import State
@@ -23,6 +24,7 @@ from routing.wire.render import Renderer
 from routing.wire.request import InferenceRequest
 from routing.wire.router_metadata import router_metadata
 from workers.call import Tally, called
+from workers.contents import said_by, said_in
 from workers.emitter import Stream
 from workers.held import Held
 from workers.rescue import with_part
@@ -59,6 +61,7 @@ class Ending:
         usage = self._usage(tally, entry, [] if tally.usage else _texts(answer))
         charge = self._charge(entry, endpoint, tally, usage, finish, "done", answer.upstream_id)
         shown = _without_thoughts(answer) if self.request.hides_reasoning else answer
+        charge = self._kept(charge, said_in(answer, thoughts=self._thoughts))
         self._note(render, entry)
         body = render.body(shown, usage, charge.cost, charged=not charge.insured)
         self._finish(Kind.BODY, body, charge)
@@ -78,6 +81,7 @@ class Ending:
         usage = self._usage(tally, entry, tally.texts)
         outcome: Outcome = "cancelled" if self.held.order == "cancel" else "done"
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, outcome, None)
+        charge = self._kept(charge, said_by(tally, thoughts=self._thoughts))
         self._note(render, entry)
         tail = render.end(usage, charge.cost, charged=not charge.insured)
         self._finish(Kind.END, tail, charge)
@@ -98,6 +102,7 @@ class Ending:
         usage = self._usage(tally, entry, tally.texts)
         finish = Finish(0, "error", None)
         charge = self._charge(entry, endpoint, tally, usage, finish, "failed", None)
+        charge = self._kept(charge, said_by(tally, thoughts=self._thoughts), failure)
         self._note(render, None)
         self._finish(Kind.END, render.broken(failure), charge)
         return usage
@@ -109,22 +114,39 @@ class Ending:
         produced = bool(tally.texts) or tally.first_ms is not None or continues
         usage = self._usage(tally, entry, tally.texts) if produced else Usage()
         charge = self._charge(entry, endpoint, tally, usage, tally.finish, "cancelled", None)
+        charge = self._kept(charge, said_by(tally, thoughts=self._thoughts))
         self._finish(Kind.END, b"", charge)
 
     def left(self) -> None:
         """The client left before anything was produced, and nothing more will be tried."""
         charge = Charge.unserved(self.spec, "cancelled", self.runtime.clock.now_ms(), self.attempts)
+        charge = self._kept(charge, NOTHING)
         self._finish(Kind.END, b"", charge)
 
     def refused(self, failure: Failure) -> None:
         """Nothing was sent and nothing can be: a real HTTP status and the contract's envelope."""
         charge = Charge.unserved(self.spec, "failed", self.runtime.clock.now_ms(), self.attempts)
+        charge = self._kept(charge, NOTHING, failure)
         told = told_after(failure, self.attempts)
         if self.spec.route is not None:
             told["openrouter_metadata"] = self._route(None)
         body = orjson.dumps(told)
         retry_after_s = -(-(failure.retry_after_ms or 0) // 1000)
         self._finish(Kind.ERROR, body, charge, failure.status, retry_after_s)
+
+    @property
+    def _thoughts(self) -> bool:
+        return not self.request.hides_reasoning
+
+    def _kept(self, charge: Charge, said: Said, failure: Failure | None = None) -> Charge:
+        """The charge, with prompt and answer on their way if the account keeps them."""
+        keeper = self.runtime.keeper
+        if not self.spec.logs or keeper is None:
+            return charge
+        logged = keeper.keep(
+            self.spec, self.out.epoch, self.request, said, failure, charge.attempts
+        )
+        return replace(charge, logged=logged)
 
     def _note(self, render: Renderer, selected: PlanEntry | None) -> None:
         if self.spec.route is not None:

@@ -27,7 +27,7 @@ from routing.credentials import (
     service_account,
 )
 from routing.errors import UpstreamDenied
-from routing.own_keys import PLAYED, plain_key
+from routing.own_keys import PLAYED, own_azure_keys, own_service_account, plain_key
 from routing.sealing import Place, Sealer, SealError
 
 if TYPE_CHECKING:
@@ -104,9 +104,11 @@ class Keyring:
         if endpoint.provider.simulated:
             return self._played(endpoint, own) or self._simulated(endpoint)
         if endpoint.dialect in _GOOGLE:
-            return self._tokens.token(self._read(endpoint, own, service_account))
+            parse = service_account if own is None else own_service_account
+            return self._tokens.token(self._read(endpoint, own, parse))
         if endpoint.dialect == "azure":
-            return _deployment(endpoint, self._read(endpoint, own, azure_keys), own)
+            read = azure_keys if own is None else own_azure_keys
+            return _deployment(endpoint, self._read(endpoint, own, read), own)
         if endpoint.dialect == "bedrock":
             return self._read(endpoint, own, aws_credential)
         if own is not None:

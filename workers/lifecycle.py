@@ -47,6 +47,7 @@ from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from routing.store.sticky import Sticky
 from workers.connections import ConnectionPool
+from workers.contents import Keeper
 from workers.emitter import Emitter
 from workers.fetch import Fetcher, allow_list
 from workers.figures import Recorder
@@ -132,6 +133,7 @@ class Lifecycle:
     def _runtime(self, *, batch: bool) -> Runtime:
         tokens.load()
         redis = connect(self._settings.redis_url, "worker")
+        sealer = Sealer.of(self._settings)
         jobs = Jobs(redis, Mux(self._settings.redis_url, "worker-scripts"))
         metrics = WorkerMetrics(REGISTRY)
         return Runtime(
@@ -139,7 +141,8 @@ class Lifecycle:
             settings=self._settings,
             clock=SystemClock(),
             catalog=self._catalog,
-            keyring=Keyring(dict(environment()), sealer=Sealer.of(self._settings)),
+            keyring=Keyring(dict(environment()), sealer=sealer),
+            keeper=Keeper(redis, sealer),
             redis=redis,
             jobs=jobs,
             emitter=Emitter(jobs, metrics.frames),

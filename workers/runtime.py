@@ -12,6 +12,7 @@ from routing.store.connect import RedisClient
 from routing.store.jobs import Jobs
 from routing.store.sticky import Sticky
 from workers.connections import ConnectionPool
+from workers.contents import Keeper
 from workers.emitter import Emitter
 from workers.fetch import Fetcher
 from workers.figures import Recorder
@@ -26,6 +27,7 @@ class Runtime:
 
     Attributes:
         name: unique to this process and boot; the owner in job records.
+        keeper: keeps prompts and answers for accounts that want it; None keeps none.
         batch: this process serves the batch queues.
         draining_since: monotonic seconds of the SIGTERM, or None.
     """
@@ -45,6 +47,7 @@ class Runtime:
     connections: ConnectionPool
     fetcher: Fetcher
     metrics: WorkerMetrics
+    keeper: Keeper | None = None
     batch: bool = False
     held: HeldJobs = field(default_factory=HeldJobs)
     draining_since: float | None = None

@@ -20,6 +20,7 @@ from routing.errors import Unavailable
 from routing.store.budgets import Budgets
 from routing.store.connect import RedisClient
 from routing.store.outbox import Entry, Outbox
+from workers.contents import Mover
 
 log = structlog.get_logger("pointsman.settle")
 
@@ -55,6 +56,7 @@ class Settler:
         self._ledger = ledger
         self._outbox = Outbox(redis, name)
         self._budgets = Budgets(redis)
+        self._mover = Mover(ledger, redis)
         self._clock = clock
         self._byok_free_requests = byok_free_requests
         self._stop = threading.Event()
@@ -125,5 +127,6 @@ class Settler:
             log.error("charge cannot be read", action="settle.unreadable", raw=entry.raw[:500])
         settled = settle(self._ledger, charges, self._clock.now_ms(), self._byok_free_requests)
         self._budgets.post(settled.budgets, [charge.generation_id for charge in charges])
+        self._mover.move(charges)
         self._outbox.done(entries)
         return len(settled.new)

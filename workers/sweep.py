@@ -22,6 +22,7 @@ from routing.store.outbox import Outbox
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
 from routing.wire.render import renderer
+from workers.contents import forget_old
 from workers.pools import SWEEP_QUEUE, batch_queue, doorbell, interactive_queue
 from workers.trail import Trail, told_after
 
@@ -31,6 +32,7 @@ REAP_TASK = "sweep.reap.v1"
 HOLDS_TASK = "sweep.holds.v1"
 INVARIANTS_TASK = "sweep.invariants.v1"
 FIGURES_TASK = "sweep.figures.v1"
+CONTENTS_TASK = "sweep.contents.v1"
 #: A message older than its next one is worthless.
 SCHEDULE: dict[str, Any] = {
     REAP_TASK: {
@@ -52,6 +54,11 @@ SCHEDULE: dict[str, Any] = {
         "task": FIGURES_TASK,
         "schedule": 300.0,
         "options": {"queue": SWEEP_QUEUE, "expires": 300},
+    },
+    CONTENTS_TASK: {
+        "task": CONTENTS_TASK,
+        "schedule": 600.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 600},
     },
 }
 #: Overdue jobs looked at per round; more wait for the next second.
@@ -152,6 +159,10 @@ class Sweeper:
                 written += 1
         forget_hours(self._ledger, current - KEPT_HOURS)
         return written
+
+    def forget_contents(self) -> int:
+        """Forget prompts and answers that were kept long enough; returns how many."""
+        return forget_old(self._ledger, self._settings.content_days, self._clock.now_ms())
 
     def _look_after(self, job_id: str) -> None:
         job = self._jobs.look(job_id)

@@ -41,6 +41,10 @@ def register(celery: Celery, process: Process) -> None:
     def keep_figures() -> None:
         process.sweeper.keep_figures()
 
+    @celery.task(name=sweep.CONTENTS_TASK, ignore_result=True)
+    def forget_contents() -> None:
+        process.sweeper.forget_contents()
+
     # Task.backend is looked up per thread, so under gevent every task would build a new (disabled)
     # result backend: a tenth of a worker's time.
     run_attempt.backend = celery.backend

@@ -15,8 +15,10 @@ from api.cli.ledger import opened, settings_of_shell
 from api.cli.redis_server import LEAST_VERSION
 from api.cli.table import json_option, show
 from billing import invariants
+from billing.resealing import secrets_in_use
 from routing.clock import SystemClock
 from routing.errors import RouterError, Unavailable
+from routing.sealing import Sealer
 from routing.settings import Settings, insecure
 from routing.store.facts import RedisFacts, hold_drift, redis_facts
 
@@ -150,6 +152,33 @@ def catalog(settings: Settings) -> Finding:
     return Finding(ok=True, sentence=f"The catalog is valid; {count} endpoints can be called.")
 
 
+def secrets(settings: Settings) -> Finding:
+    """What is stored sealed can be opened, and needs no earlier secret."""
+    sealer = Sealer.of(settings)
+    with opened(settings) as open_ledger:
+        in_use = secrets_in_use(open_ledger)
+    return sealed_by_whom(in_use, sealer)
+
+
+def sealed_by_whom(in_use: Mapping[str, int], sealer: Sealer) -> Finding:
+    """As `secrets`, from the number of provider keys by the secret that sealed them."""
+    told = ", ".join(f"{count} with {kek_id}" for kek_id, count in in_use.items())
+    missing = sorted(in_use.keys() - set(sealer.kek_ids))
+    if missing:
+        sentence = (
+            f"Provider keys are sealed: {told}. POINTSMAN_SECRET and POINTSMAN_SECRETS_BEFORE lack "
+            f"{', '.join(missing)}."
+        )
+        return Finding(ok=False, sentence=sentence)
+    if in_use.keys() - {sealer.kek_id}:
+        sentence = f"Provider keys are sealed: {told}; run `pointsman secrets reseal`."
+        return Finding(ok=True, sentence=sentence)
+    if in_use:
+        return Finding(ok=True, sentence=f"Provider keys are sealed: {told}, the present secret.")
+    state = "is set" if sealer.kek_id else "is not set: none can be stored"
+    return Finding(ok=True, sentence=f"No provider key is stored; POINTSMAN_SECRET {state}.")
+
+
 def packages(_settings: Settings) -> Finding:
     """No other distribution brings a package of one of our names."""
     return package_clash(packages_distributions())
@@ -179,6 +208,7 @@ CHECKS: Mapping[str, Check] = {
     "holds": holds,
     "ledger": ledger,
     "books": books,
+    "secrets": secrets,
 }
 
 

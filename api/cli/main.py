@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from api.cli.accounts import accounts_group, credits_group
+from api.cli.budgets import budgets_group
 from api.cli.catalog import catalog_group, pools
 from api.cli.doctor import doctor
 from api.cli.explain import explain_command
@@ -57,6 +58,7 @@ for _command in (
     pools,
     accounts_group,
     keys_group,
+    budgets_group,
     credits_group,
     catalog_group,
     secrets_group,

@@ -9,6 +9,7 @@ import structlog
 from flask import Blueprint, Response, request, session
 
 from api.console.session import Sessions, local_path, page, see
+from api.console.sign_up import give_allowance
 from api.office import Office
 from billing import people
 from billing.passwords import hash_password, is_outdated, is_password
@@ -44,6 +45,8 @@ class LogIn:
         tries: what keeps passwords from being guessed.
         oidc: the identity provider, where there is one.
         public_url: where browsers reach us; "" for wherever they did.
+        open_to_all: anybody may sign up, so an address alone proves nothing.
+        allowance_nano: credit for whoever comes in by the identity provider and is new.
     """
 
     office: Office
@@ -51,6 +54,8 @@ class LogIn:
     tries: Tries
     oidc: Oidc | None = None
     public_url: str = ""
+    open_to_all: bool = False
+    allowance_nano: int = 0
 
     def blueprint(self) -> Blueprint:
         """The pages; they belong to the root of the site, not to a base path."""
@@ -89,8 +94,12 @@ class LogIn:
         said = oidc.answer()
         now_ms, may_create = self.office.clock.now_ms(), oidc.provider.may_create
         user = self.office.do(
-            lambda ledger: people.signed_in(ledger, said, now_ms, may_create=may_create)
+            lambda ledger: people.signed_in(
+                ledger, said, now_ms, may_create=may_create, may_meet=not self.open_to_all
+            )
         )
+        if user.created_ms == now_ms:
+            give_allowance(self.office, user, self.allowance_nano)
         wanted = local_path(session.get(_NEXT))
         self.sessions.begin(user.id)
         return see(wanted)
@@ -102,6 +111,7 @@ class LogIn:
             next=local_path(request.values.get("next")),
             email=request.form.get("email", "")[:EMAIL_MAX],
             provider=None if self.oidc is None else self.oidc.provider.name,
+            sign_up=self.open_to_all,
             message=message,
         )
 

@@ -1,4 +1,4 @@
-"""`/organizations` and `/members`: people who work on one account."""
+"""`/account/organizations` and `/account/members`: people who work on one account."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from billing.people import LIST_MAX, Role
 from billing.sessions import Visit
 from routing.errors import BadRequest, Forbidden, NotFound
 
-MEMBERS = "/members"
+MEMBERS = "/account/members"
 _PAGE = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ROLES: dict[str, Role] = {"admin": "admin", "member": "member"}
 
@@ -23,7 +23,7 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
     """The pages; they belong to the root of the site, not to a base path."""
     routes = sessions.pages("organizations")
 
-    @routes.post("/organizations")
+    @routes.post("/account/organizations")
     def opened() -> Response:
         visit = sessions.required()
         name, now_ms = request.form.get("name", "").strip(), office.clock.now_ms()
@@ -33,7 +33,7 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
         sessions.switch(account.id)
         return see(MEMBERS)
 
-    @routes.get("/members")
+    @routes.get("/account/members")
     def listed() -> Response:
         visit = _of_organization(sessions.required())
         text = request.args.get("page", "1")
@@ -50,7 +50,7 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
             more=offset + LIST_MAX < total,
         )
 
-    @routes.post("/members")
+    @routes.post("/account/members")
     def added() -> Response:
         visit = _of_organization(sessions.admin())
         email, role = request.form.get("email", ""), _role()
@@ -63,14 +63,14 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
         )
         return see(MEMBERS)
 
-    @routes.post("/members/role")
+    @routes.post("/account/members/role")
     def changed() -> Response:
         visit = _of_organization(sessions.admin())
         user_id, role = request.form.get("user_id", ""), _role()
         office.do(lambda ledger: members.change_role(ledger, visit.account_id, user_id, role))
         return see(MEMBERS)
 
-    @routes.post("/members/remove")
+    @routes.post("/account/members/remove")
     def removed() -> Response:
         visit = _of_organization(sessions.required())
         user_id, now_ms = request.form.get("user_id", ""), office.clock.now_ms()

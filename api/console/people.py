@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from api.console.log_in import count_try
-from api.console.session import HOME, Sessions, local_path, page, see
+from api.console.session import HOME, LOG_IN, Sessions, local_path, page, see
 from api.office import Office
 from billing import members, people
 from billing.passwords import LENGTH_MAX, LENGTH_MIN, hash_password, is_password
@@ -31,6 +31,11 @@ def blueprint(office: Office, sessions: Sessions, tries: Tries) -> Blueprint:
     def switch() -> Response:
         sessions.switch(request.form.get("account_id", ""))
         return see(local_path(request.form.get("next")))
+
+    @routes.post("/account/logout-everywhere")
+    def out_everywhere() -> Response:
+        sessions.end_all()
+        return see(LOG_IN)
 
     @routes.post("/account/name")
     def name() -> Response:

@@ -139,6 +139,17 @@ class Sessions:
             raise Forbidden("Only admins of this organization can do this.")
         return found
 
+    def site_admin(self) -> Visit:
+        """As `required`, for what only those may do who run this installation.
+
+        Raises:
+            Forbidden: anybody else.
+        """
+        found = self.required()
+        if not found.user.site_admin:
+            raise Forbidden("Only those who run this installation can do this.")
+        return found
+
     def begin(self, user_id: str, account_id: str | None = None) -> None:
         """Log a browser in whose user was proved, in their own account unless another is named.
 
@@ -172,6 +183,18 @@ class Sessions:
         """
         token = request.cookies.get(self._cookie, "")
         self._office.do(lambda ledger: sessions.end(ledger, token))
+        self._forget()
+        self._set_cookie("")
+
+    def end_all(self) -> None:
+        """Log this person out in every browser.
+
+        Raises:
+            LogInNeeded: a stranger.
+            Unavailable: the database is away.
+        """
+        user_id = self.required().user.id
+        self._office.do(lambda ledger: sessions.end_all(ledger, user_id))
         self._forget()
         self._set_cookie("")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api.console import consent, organizations, people, style
+from api.console import admin, consent, keys, organizations, people, sign_up, style
 from api.console.log_in import LogIn
 from api.console.session import Sessions
 from api.office import Office
+from routing.catalog.pricing import NANO_PER_USD
 from routing.settings import Settings
 from routing.store.connect import RedisClient
 from routing.store.tries import Tries
@@ -21,13 +22,45 @@ def install(app: Flask, office: Office, settings: Settings, redis: RedisClient) 
     """
     sessions, tries = Sessions(office, settings), Tries(redis)
     sessions.install(app)
-    log_in = LogIn(office=office, sessions=sessions, tries=tries, public_url=settings.public_url)
+    is_open = settings.sign_up == "open"
+    allowance_nano = int(settings.allowance_usd * NANO_PER_USD)
+    log_in = log_in_of(settings, office, sessions, tries)
     for routes in (
         log_in.blueprint(),
+        sign_up.blueprint(office, sessions, tries, is_open=is_open, allowance_nano=allowance_nano),
         people.blueprint(office, sessions, tries),
         organizations.blueprint(office, sessions),
+        keys.blueprint(office, sessions),
+        admin.blueprint(office, sessions),
         consent.blueprint(office, sessions),
         style.blueprint(),
     ):
         app.register_blueprint(routes)
     return sessions
+
+
+def log_in_of(settings: Settings, office: Office, sessions: Sessions, tries: Tries) -> LogIn:
+    """Log-in as the settings have it."""
+    oidc = None
+    if settings.oidc_issuer:
+        from api.console.oidc import Oidc, OidcProvider  # noqa: PLC0415 - a second HTTP client
+
+        oidc = Oidc(
+            OidcProvider(
+                issuer=settings.oidc_issuer,
+                client_id=settings.oidc_client_id,
+                client_secret=settings.oidc_client_secret,
+                name=settings.oidc_name,
+                may_create=settings.oidc_sign_up,
+                trusts_email=settings.oidc_trust_email,
+            )
+        )
+    return LogIn(
+        office=office,
+        sessions=sessions,
+        tries=tries,
+        oidc=oidc,
+        public_url=settings.public_url,
+        open_to_all=settings.sign_up == "open",
+        allowance_nano=int(settings.allowance_usd * NANO_PER_USD),
+    )

@@ -28,6 +28,7 @@
     fig:b:<batch>              string  figures               counted already; 5 min
     stick:<name>               string  workers               endpoint of a conversation, 10 min
     bill:out                   stream  finish, cancel        charges, group `settle`
+    kept:<id>                  hash    workers               epoch -> sealed prompt and answer, 24 h
     dlq:jobs                   stream  reaper                jobs that killed their workers
     fd:<id>                    channel emit, finish          frames to one front door process
     fdhb:<id>                  string  front door            heartbeat
@@ -171,6 +172,11 @@ def figures_batch(batch_id: str) -> str:
 def sticky(name: str) -> str:
     """The endpoint that holds the cached prompt of one conversation."""
     return "stick:" + name
+
+
+def content(generation_id: str) -> str:
+    """What a generation was asked and answered, sealed, until it is settled."""
+    return "kept:" + generation_id
 
 
 def front_door_channel(front_door: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -342,7 +344,7 @@ def test_everything_is_wrapped_anew_in_batches(ledger: Ledger):
     with ledger.reading() as connection:
         sealed = connection.execute(select(generation_contents.c.sealed)).scalar_one()
     assert only_new.open(sealed, place) == "prompt"
-    assert resealing.unknown_secrets(ledger, only_new) == {}
+    assert resealing.secrets_in_use(ledger) == {only_new.kek_id: 6}
     assert resealing.reseal(ledger, only_new).done == 0
     assert byok.list_keys(ledger, ada.account_id)[0].updated_ms == keys[0].updated_ms
 
@@ -352,13 +354,79 @@ def test_what_nobody_has_the_secret_for_is_named_and_left(ledger: Ledger):
     lost = [stored(ledger, ada).id for _ in range(3)]
     byok.create(ledger, Sealer(NEW), ada.account_id, checked(), UseTerms(), NOW_MS)
 
-    assert resealing.unknown_secrets(ledger, Sealer(NEW)) == {SEALER.kek_id: 3}
+    assert resealing.secrets_in_use(ledger) == {SEALER.kek_id: 3, Sealer(NEW).kek_id: 1}
     found = resealing.reseal(ledger, Sealer(NEW), batch=2)
 
     assert found.done == 0
     assert sorted(found.lost) == sorted(f"byok_keys/{name}" for name in lost)
     assert len([k for k in usable(ledger, ada.key.key_hash) if k.id in lost]) == 3
     assert resealing.reseal(ledger, Sealer(NEW, [OLD])).done == 3
+
+
+ROWS = 10_000
+#: Reseals until it is killed; says how far it has come.
+_RESEALS = """
+import sys
+from billing import resealing
+from billing.db import open_ledger
+from routing.sealing import Sealer
+
+class Told(Sealer):
+    def rewrap(self, sealed):
+        print(flush=True)
+        return super().rewrap(sealed)
+
+resealing.reseal(open_ledger(sys.argv[1]), Told(b"n" * 32, [b"o" * 32]))
+"""
+
+
+def test_killed_again_and_again_nothing_is_lost(ledger: Ledger, ledger_url: str):
+    ada = make_customer(ledger)
+    rows = []
+    for number in range(ROWS):
+        key_id = f"k{number:05}"
+        place = Place.of_provider_key(key_id, ada.account_id, "openai")
+        rows.append(
+            {
+                "id": key_id,
+                "account_id": ada.account_id,
+                "provider": "openai",
+                "name": "",
+                "label": "...",
+                "sealed": SEALER.seal(key_id, place),
+                "kek_id": SEALER.kek_id,
+                "disabled": False,
+                "always_use": False,
+                "is_fallback": False,
+                "sort_order": number,
+                "created_ms": NOW_MS,
+                "updated_ms": NOW_MS,
+            }
+        )
+    with ledger.writing() as connection:
+        connection.execute(insert(byok_keys), rows)
+
+    done = [0]
+    for steps in (1, 777, 2_500, 1_234):
+        with subprocess.Popen(
+            [sys.executable, "-c", _RESEALS, ledger_url], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(steps):
+                assert process.stdout.readline()
+            process.kill()
+        in_use = resealing.secrets_in_use(ledger)
+        assert sum(in_use.values()) == ROWS
+        done.append(in_use.get(Sealer(NEW).kek_id, 0))
+    assert done == sorted(done)
+    assert 0 < done[-1] < ROWS
+
+    found = resealing.reseal(ledger, Sealer(NEW, [OLD]))
+
+    assert (found.done, found.lost) == (ROWS - done[-1], ())
+    only_new = Sealer(NEW)
+    opened = [text_of(key, only_new) for key in usable(ledger, ada.key.key_hash)]
+    assert opened == [f"k{number:05}" for number in range(ROWS)]
 
 
 def test_without_a_secret_nothing_is_wrapped(ledger: Ledger):

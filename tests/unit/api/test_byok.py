@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import orjson
 import pytest
-from flask import request
 from openrouter import components
+from pydantic import SecretStr
 from sqlalchemy import select
 
-from api.auth import Authenticator
-from api.byok import BODY_MAX_BYTES, blueprint
+from api.byok import BODY_MAX_BYTES
 from api.keys import workspace_of
-from api.office import Office
 from billing import api_keys, byok
 from billing.api_keys import KeyTerms
 from billing.tables import byok_keys
 from routing.sealing import Place, Sealer
+from routing.settings import Settings
 from routing.store import redis_keys
-from routing.store.budgets import Budgets, KeyCache
+from routing.store.budgets import KeyCache
+from routing.store.jobs import Jobs
+from routing.wire.frames import Kind
+from routing.wire.job import JobSpec
 from tests.fixtures.charges import NOW_MS
 from tests.fixtures.customers import make_customer
 from tests.unit.routing.test_credentials import AZURE
 
 SECRET = "sk-proj-SECRET-0123456789AbCd"  # noqa: S105 - not a real one
-SEALER = Sealer(b"s" * 32)
+SECRET_BYTES = b"s" * 32
+SEALER = Sealer(SECRET_BYTES)
 FIELDS = {
     "id", "provider", "label", "name", "disabled", "is_required", "is_fallback", "always_use",
     "allowed_models", "allowed_user_ids", "allowed_api_key_hashes", "workspace_id", "created_at",
@@ -44,7 +48,7 @@ class Manager:
     def __call__(self, method: str, path: str = "", status: int = 200, **options: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.text}"}
         response = self.site.client.open(
-            f"/tested/byok{path}", method=method, headers=headers, **options
+            f"/api/v1/byok{path}", method=method, headers=headers, **options
         )
         text = response.get_data(as_text=True)
         assert response.status_code == status, text
@@ -60,32 +64,14 @@ class Manager:
         return self(method, path, status=status, json=body)["error"]
 
 
-def serve(site: Any, sealer: Sealer) -> None:
-    office = Office(
-        ledger=site.ledger,
-        keys=KeyCache(site.redis),
-        budgets=Budgets(site.redis),
-        clock=site.clock,
-    )
-    guard = Authenticator(site.ledger, KeyCache(site.redis), site.clock)
-
-    def authenticate() -> Any:
-        return guard.management_key(request.headers.get("Authorization"))
-
-    routes = blueprint(office, site.parts.catalog, sealer, authenticate)
-    # Apart from what the application may serve already, whose secret is another.
-    site.app.register_blueprint(routes, url_prefix="/tested", name="tested")
+@pytest.fixture
+def secret() -> str:
+    return base64.b64encode(SECRET_BYTES).decode()
 
 
 @pytest.fixture
-def sealer() -> Sealer:
-    return SEALER
-
-
-@pytest.fixture
-def site(site: Any, sealer: Sealer) -> Any:
-    serve(site, sealer)
-    return site
+def api_settings(secret: str) -> Settings:
+    return Settings(secret=SecretStr(secret), first_frame_wait_ms=200, deadline_ms=60_000)
 
 
 @pytest.fixture
@@ -216,6 +202,7 @@ def test_pages_and_one_provider(manager: Manager):
         ({"provider": "openai", "key": {"api_key": "SECRET"}}, "key"),
         ({"provider": "openai", "key": "two SECRETS"}, "key"),
         ({"provider": "nobody", "key": SECRET}, "provider"),
+        ({"provider": "google-vertex", "key": f"SECRET{SECRET}"}, "key"),
         ({"provider": "azure", "key": orjson.dumps(AZURE | {"api_key": "S S"}).decode()},
          "key.api_key"),
         ({"provider": "amazon-bedrock", "key": '{"secretAccessKey": "SECRET"}'},
@@ -235,6 +222,8 @@ def test_pages_and_one_provider(manager: Manager):
         ({"provider": "openai", "key": SECRET, "allowed_api_key_hashes": ["0" * 64]},
          "allowed_api_key_hashes"),
         ({"provider": "openai", "key": SECRET, "workspace_id": "other"}, "workspace_id"),
+        ({"provider": "openai", "key": SECRET, "sort_order": 7}, "sort_order"),
+        ({"provider": "openai", "key": SECRET, "account_id": "user_1"}, "account_id"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(manager: Manager, body: dict[str, Any], param: str):
@@ -279,7 +268,7 @@ def test_nobody_elses_keys(site: Any, manager: Manager):
 
 def test_an_inference_key_stores_nothing(site: Any):
     response = site.client.post(
-        "/tested/byok", headers=site.headers, json={"provider": "openai", "key": SECRET}
+        "/api/v1/byok", headers=site.headers, json={"provider": "openai", "key": SECRET}
     )
 
     assert response.status_code == 403
@@ -299,11 +288,70 @@ def test_an_account_has_only_so_many(manager: Manager, monkeypatch: pytest.Monke
 
 class TestWithoutASecret:
     @pytest.fixture
-    def sealer(self) -> Sealer:
-        return Sealer(b"")
+    def secret(self) -> str:
+        return ""
 
     def test_nothing_is_stored(self, manager: Manager):
         error = manager.refused(status=503, provider="openai", key=SECRET)
 
         assert "POINTSMAN_SECRET" in error["message"]
         assert manager("GET")["total_count"] == 0
+
+
+# whether a key works
+
+
+def trial(manager: Manager, key_id: str, status: int = 200) -> Any:
+    found = manager("POST", f"/{key_id}/test", status=status)
+    return found["data"] if status == 200 else found["error"]
+
+
+def asked(site: Any) -> JobSpec:
+    job = Jobs(site.redis).look(site.door.opened[-1])
+    assert job is not None
+    return JobSpec.from_json(site.redis.hget(redis_keys.job(site.door.opened[-1]), "spec"))
+
+
+def test_a_key_that_works(site: Any, manager: Manager):
+    key = manager.stores(disabled=True, allowed_models=["openai/gpt-4o-mini"])
+    site.door.plays(Kind.BODY, b"{}")
+
+    found = trial(manager, key["id"])
+
+    assert found == {
+        "ok": True,
+        "model": "openai/gpt-4o-mini",
+        "generation_id": site.door.opened[-1],
+        "status": 200,
+        "message": None,
+        "simulated": True,
+    }
+    spec = asked(site)
+    assert {entry.byok for entry in spec.entries} == {key["id"]}
+    assert set(spec.sealed) == {key["id"]}
+    assert {entry.model_id for entry in spec.entries} == {"openai/gpt-4o-mini"}
+
+
+def test_a_key_that_does_not_work(site: Any, manager: Manager):
+    error = {"error": {"code": 401, "message": "Provider refused the key"}}
+    site.door.plays(Kind.ERROR, orjson.dumps(error), 401)
+
+    found = trial(manager, manager.stores(provider="groq")["id"])
+
+    assert (found["ok"], found["status"]) == (False, 401)
+    assert found["message"] == "Provider refused the key"
+
+
+def test_only_the_keys_own_account_tries_it(site: Any, manager: Manager):
+    key_id = manager.stores()["id"]
+    eve = Manager(site, make_customer(site.ledger).account_id)
+
+    trial(eve, key_id, status=404)
+    assert site.door.opened == []
+
+
+def test_a_key_for_models_that_are_gone(manager: Manager):
+    text = orjson.dumps(AZURE | {"model_slug": "no/such"}).decode()
+    key = manager.stores(provider="azure", key=text)
+
+    assert "no text model" in trial(manager, key["id"], status=400)["message"]

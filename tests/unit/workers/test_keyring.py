@@ -187,7 +187,7 @@ def test_own_keys_in_every_form(endpoint, server, monkeypatch):
     ring = own_ring()
     aws = {"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "s", "region": "us-east-1"}
     azure = {"model_slug": "a/m", "endpoint_url": AZURE_URL, "api_key": "s", "model_id": "m"}
-    monkeypatch.setattr(keyrings, "service_account", lambda _: account(server))
+    monkeypatch.setattr(keyrings, "own_service_account", lambda _: account(server))
 
     found = ring.credential(endpoint(dialect="bedrock"), own_key(orjson.dumps(aws).decode()))
     assert isinstance(found, AwsKeys)
@@ -197,6 +197,22 @@ def test_own_keys_in_every_form(endpoint, server, monkeypatch):
         found = ring.credential(endpoint(dialect=dialect), own_key("{}"))
         assert isinstance(found, GoogleToken)
     assert len(server.paths) == 1  # one token for both
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "azure", "bedrock", "cohere"])
+def test_a_key_to_play_with_is_shown_to_the_simulator(endpoint, dialect: str):
+    there = endpoint(dialect=dialect, provider={"simulated": True})
+
+    assert own_ring().credential(there, own_key("sk-byok-good")) == ApiKey("sk-byok-good")
+
+
+@pytest.mark.parametrize("dialect", ["vertex", "vertex-anthropic"])
+def test_a_key_to_play_with_stands_for_a_token(endpoint, dialect: str):
+    there = endpoint(dialect=dialect, provider={"simulated": True})
+
+    found = own_ring().credential(there, own_key("sk-byok-good"))
+
+    assert found == GoogleToken(token="sk-byok-good", project="simulator")  # noqa: S106 - none
 
 
 def test_the_simulator_sees_no_own_key(endpoint):

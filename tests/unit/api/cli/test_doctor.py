@@ -9,6 +9,7 @@ from api.cli import doctor
 from api.cli.doctor import Finding
 from api.cli.main import pointsman
 from routing.errors import Unavailable
+from routing.sealing import Sealer
 from routing.settings import Settings
 
 
@@ -107,3 +108,24 @@ def test_our_own_distribution_does_not_clash_with_itself():
 
 def test_every_check_says_what_it_is_for():
     assert all(check.__doc__ for check in doctor.CHECKS.values())
+
+
+OLD, NEW = Sealer(b"o" * 32).kek_id, Sealer(b"n" * 32).kek_id
+
+
+@pytest.mark.parametrize(
+    ("in_use", "sealer", "ok", "words"),
+    [
+        ({}, Sealer(b""), True, "POINTSMAN_SECRET is not set"),
+        ({}, Sealer(b"n" * 32), True, "POINTSMAN_SECRET is set"),
+        ({NEW: 2}, Sealer(b"n" * 32), True, f"2 with {NEW}, the present secret"),
+        ({OLD: 1, NEW: 2}, Sealer(b"n" * 32, [b"o" * 32]), True, "run `pointsman secrets reseal`"),
+        ({OLD: 1, NEW: 2}, Sealer(b"n" * 32), False, f"lack {OLD}"),
+        ({OLD: 1}, Sealer(b""), False, f"lack {OLD}"),
+    ],
+)
+def test_secrets_in_use_are_told(in_use, sealer, ok, words):
+    found = doctor.sealed_by_whom(in_use, sealer)
+
+    assert found.ok is ok
+    assert words in found.sentence

@@ -15,16 +15,16 @@ WRONG = "wrong horse battery"
 
 
 def test_the_right_password_lets_in_and_back_to_the_page_that_was_wanted(browser: Browser):
-    wanted = browser.get("/members?page=2")
-    assert (wanted.status_code, wanted.location) == (303, "/login?next=%2Fmembers%3Fpage%3D2")
+    wanted = browser.get("/account/members?page=2")
+    assert (wanted.status_code, wanted.location) == (303, "/login?next=%2Faccount%2Fmembers%3Fpage%3D2")
 
     asked = browser.get(wanted.location)
-    assert 'value="/members?page=2"' in asked.text
+    assert 'value="/account/members?page=2"' in asked.text
     answer = browser.send(
-        "/login", email="ADA@example.com", password=PASSWORD, next="/members?page=2"
+        "/login", email="ADA@example.com", password=PASSWORD, next="/account/members?page=2"
     )
 
-    assert (answer.status_code, answer.location) == (303, "/members?page=2")
+    assert (answer.status_code, answer.location) == (303, "/account/members?page=2")
     page = browser.get("/account")
     assert page.status_code == 200
     assert "ada@example.com" in page.text
@@ -226,7 +226,7 @@ def test_a_form_is_bounded(browser: Browser):
 def test_without_a_secret_there_are_no_pages(make_place: Callable[..., Place]):
     browser = make_place(secret="").browser()
 
-    for path in ("/login", "/account", "/members", "/auth"):
+    for path in ("/login", "/account", "/account/members", "/auth"):
         answer = browser.get(path)
         assert answer.status_code == 503
         assert "POINTSMAN_SECRET" in answer.text

@@ -104,7 +104,7 @@ def issuer() -> Iterator[Issuer]:
     found = Issuer()
     server = make_server("127.0.0.1", 0, found, threaded=True)
     found.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield found
     server.shutdown()
@@ -163,7 +163,7 @@ def test_a_person_the_provider_vouches_for_is_let_in(
     assert "ada@example.com" in page
     assert "Your password" not in page  # met by address: the provider is in charge now
     assert people.password_of(place.ledger, "ada@example.com")[1] is None
-    assert issuer.tokens[0]["client_id" if "client_id" in issuer.tokens[0] else "code"]
+    assert issuer.tokens[0]["redirect_uri"] == ["http://localhost/login/oidc/callback"]
 
 
 def test_strangers_are_let_in_only_where_that_is_set(

@@ -22,8 +22,8 @@ def inside(browser: Browser) -> Browser:
 
 def _org(place: Place, browser: Browser, name: str = "Engines") -> str:
     """Open an organisation in the browser; it acts for it from then on."""
-    assert browser.send("/organizations", name=name).location == "/members"
-    browser.get("/members")
+    assert browser.send("/account/organizations", name=name).location == "/account/members"
+    browser.get("/account/members")
     return members.memberships_of(place.ledger, place.ada.id)[-1].account_id
 
 
@@ -74,9 +74,9 @@ def test_an_organization_is_opened_and_filled(place: Place, inside: Browser):
     place.add("bob")
     org = _org(place, inside)
 
-    assert inside.send("/members", email="BOB@example.com ", role="member").status_code == 303
+    assert inside.send("/account/members", email="BOB@example.com ", role="member").status_code == 303
 
-    page = inside.get("/members").text
+    page = inside.get("/account/members").text
     assert re.search(r"<td>bob@example\.com</td>\s*<td>member</td>", page)
     assert "2 in all" in page
     assert members.members_of(place.ledger, org)[1] == 2
@@ -98,26 +98,26 @@ def test_who_cannot_be_added_is_told(
     place.add("bob")
     org = _org(place, inside)
 
-    assert inside.send("/members", **fields).status_code == status
+    assert inside.send("/account/members", **fields).status_code == status
     assert members.members_of(place.ledger, org)[1] == 1
 
 
 def test_a_member_cannot_do_what_admins_do(place: Place, inside: Browser):
     bob, eve = place.add("bob"), place.add("eve")
     org = _org(place, inside)
-    inside.send("/members", email=bob.email, role="member")
+    inside.send("/account/members", email=bob.email, role="member")
     browser = place.browser()
     browser.log_in(bob.email)
     browser.send("/account/switch", account_id=org)
-    page = browser.get("/members")
+    page = browser.get("/account/members")
 
     assert "Add somebody" not in page.text
     assert "Make admin" not in page.text
     # The page has no form but those to leave and to log out; an old token is as good as one.
     for path, fields in {
-        "/members": {"email": eve.email, "role": "admin"},
-        "/members/role": {"user_id": bob.id, "role": "admin"},
-        "/members/remove": {"user_id": place.ada.id},
+        "/account/members": {"email": eve.email, "role": "admin"},
+        "/account/members/role": {"user_id": bob.id, "role": "admin"},
+        "/account/members/remove": {"user_id": place.ada.id},
     }.items():
         assert browser.send(path, **fields).status_code == 403
     assert members.role_of(place.ledger, org, bob.id) == "member"
@@ -129,29 +129,29 @@ def test_admins_act_in_their_own_organization_only(place: Place, inside: Browser
     theirs = members.create_organization(place.ledger, "Other", bob.id, place.clock.now_ms()).id
     _org(place, inside)
 
-    assert inside.send("/members/role", user_id=bob.id, role="member").status_code == 404
-    assert inside.send("/members/remove", user_id=bob.id).status_code == 404
-    assert inside.send("/members", email=bob.email, role="member", account_id=theirs)
+    assert inside.send("/account/members/role", user_id=bob.id, role="member").status_code == 404
+    assert inside.send("/account/members/remove", user_id=bob.id).status_code == 404
+    assert inside.send("/account/members", email=bob.email, role="member", account_id=theirs)
     assert members.role_of(place.ledger, theirs, bob.id) == "admin"
     assert members.role_of(place.ledger, theirs, place.ada.id) is None
 
 
 def test_a_personal_account_has_no_members(inside: Browser):
-    assert inside.get("/members").status_code == 404
-    assert inside.send("/members", email="x@example.com", role="admin").status_code == 404
+    assert inside.get("/account/members").status_code == 404
+    assert inside.send("/account/members", email="x@example.com", role="admin").status_code == 404
 
 
 def test_roles_change_and_the_last_admin_stays(place: Place, inside: Browser):
     bob = place.add("bob")
     org = _org(place, inside)
-    inside.send("/members", email=bob.email, role="member")
+    inside.send("/account/members", email=bob.email, role="member")
 
-    alone = inside.send("/members/remove", user_id=place.ada.id)
+    alone = inside.send("/account/members/remove", user_id=place.ada.id)
     assert alone.status_code == 409
     assert "needs an admin" in alone.text
-    inside.send("/members/role", user_id=bob.id, role="admin")
+    inside.send("/account/members/role", user_id=bob.id, role="admin")
     assert members.role_of(place.ledger, org, bob.id) == "admin"
-    left = inside.send("/members/remove", user_id=place.ada.id)
+    left = inside.send("/account/members/remove", user_id=place.ada.id)
     assert left.location == "/account"
     page = inside.get("/account").text
     assert "<h1>ada@example.com</h1>" in page
@@ -161,14 +161,14 @@ def test_roles_change_and_the_last_admin_stays(place: Place, inside: Browser):
 def test_the_keys_of_who_leaves_stop_at_once(place: Place, inside: Browser):
     bob = place.add("bob")
     org = _org(place, inside)
-    inside.send("/members", email=bob.email, role="member")
+    inside.send("/account/members", email=bob.email, role="member")
     now_ms = place.clock.now_ms()
     terms = KeyTerms(name="k", creator_user_id=bob.id)
     _, record = api_keys.mint(place.ledger, org, terms, now_ms)
     known: Any = place.office.keys
     assert known.put(record, known.get(record.key_hash).mark)
 
-    inside.send("/members/remove", user_id=bob.id)
+    inside.send("/account/members/remove", user_id=bob.id)
 
     assert known.get(record.key_hash).record is None
     found = api_keys.find(place.ledger, record.key_hash, now_ms)
@@ -180,9 +180,9 @@ def test_the_keys_of_who_leaves_stop_at_once(place: Place, inside: Browser):
 def test_names_of_organizations_are_text(place: Place, inside: Browser):
     _org(place, inside, "<img src=x onerror=alert(1)>")
 
-    for path in ("/members", "/account"):
+    for path in ("/account/members", "/account"):
         assert "<img" not in inside.get(path).text
-    assert inside.send("/organizations", name=" ").status_code == 400
+    assert inside.send("/account/organizations", name=" ").status_code == 400
 
 
 def test_every_page_needs_a_log_in(place: Place):

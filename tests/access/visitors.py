@@ -1,71 +1,36 @@
-"""Who may do what: one reviewed row per route and method, and those who try it.
-
-A route without a row fails `test_access_matrix.py`: decide who may use it, then add the row.
-"""
+"""Everybody who comes to a front door, and every route they try."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from pydantic import SecretStr
 from werkzeug.routing import Rule
 
 from api.app import BASE_PATHS
-from billing import accounts, api_keys, closing
+from billing import accounts, api_keys, closing, members, people, sessions
+from billing.people import NewUser, Role
+from tests.access.table import PAGES, RIGHTS, Right
 from tests.fixtures.charges import NOW_MS
 from tests.fixtures.customers import Customer, make_customer
 
-#: `open`: anybody. `key`: any valid key. `inference` and `management`: only a key of that kind.
-Right = Literal["open", "key", "inference", "management"]
-KEYED: tuple[Right, ...] = ("key", "inference", "management")
+#: Pages need one.
+SECRET = SecretStr(base64.urlsafe_b64encode(bytes(range(32))).decode())
+#: Of a site that browsers reach without TLS.
+COOKIE = "pointsman"
 
-#: Method and path below the base path (or the whole path where it has none).
-RIGHTS: Mapping[tuple[str, str], Right] = {
-    ("GET", "/livez"): "open",
-    ("GET", "/readyz"): "open",
-    ("GET", "/metrics"): "open",
-    # The catalog.
-    ("GET", "/models"): "open",
-    ("GET", "/models/count"): "open",
-    ("GET", "/model/<author>/<slug>"): "open",
-    ("GET", "/models/<author>/<slug>/endpoints"): "open",
-    ("GET", "/embeddings/models"): "open",
-    ("GET", "/endpoints/zdr"): "open",
-    ("GET", "/providers"): "open",
-    ("GET", "/models/user"): "key",
-    ("GET", "/parameters/<author>/<slug>"): "key",
-    # What spends money.
-    ("POST", "/chat/completions"): "inference",
-    ("POST", "/completions"): "inference",
-    ("POST", "/responses"): "inference",
-    ("POST", "/messages"): "inference",
-    ("POST", "/messages/count_tokens"): "inference",
-    ("POST", "/embeddings"): "inference",
-    # What a key knows of itself.
-    ("GET", "/key"): "key",
-    ("GET", "/auth/key"): "key",
-    ("GET", "/generation"): "key",
-    # What runs an account.
-    ("GET", "/credits"): "management",
-    ("GET", "/keys"): "management",
-    ("POST", "/keys"): "management",
-    ("GET", "/keys/<key_hash>"): "management",
-    ("PATCH", "/keys/<key_hash>"): "management",
-    ("DELETE", "/keys/<key_hash>"): "management",
-    ("GET", "/preferences"): "management",
-    ("PATCH", "/preferences"): "management",
-    ("DELETE", "/account"): "management",
-    # Codes become keys; whoever has code and verifier is meant.
-    ("POST", "/auth/keys"): "open",
-    ("POST", "/auth/keys/code"): "key",
-}
-
-#: What stands for each part of a path: the id of something that is not there.
+#: What stands for each part of a path: a public name, or the id of something that is not there.
 FILLERS: Mapping[str, str] = {
     "author": "openai",
     "slug": "gpt-4o-mini",
     "key_hash": "0" * 64,
+    "key_id": "00000000-0000-4000-8000-000000000000",
+    "user_id": "user_0",
+    "app_id": "999999",
+    "account_id": "user_1",
 }
 
 
@@ -93,22 +58,22 @@ class Route:
         path = self.rule
         for name in self.arguments:
             value = ids.get(name) or FILLERS[name]
-            for shape in (f"<{name}>", f"<path:{name}>", f"<string:{name}>"):
-                path = path.replace(shape, value)
+            for kind in ("", "path:", "string:", "int:"):
+                path = path.replace(f"<{kind}{name}>", value)
         return path
 
 
-def routes(site: Any, right: tuple[Right, ...] | None = None) -> Iterator[Route]:
+def routes(site: Any, rights: tuple[Right, ...] | None = None) -> Iterator[Route]:
     """Every route of the application and each of its methods; only those of some rights."""
     for rule in site.app.url_map.iter_rules():
         for method in sorted(methods_of(rule)):
             route = Route(
                 method=method,
                 rule=rule.rule,
-                name=name_of(rule.rule),
+                name=name_of(rule.rule, method),
                 arguments=frozenset(rule.arguments),
             )
-            if right is None or RIGHTS.get(route.row) in right:
+            if rights is None or RIGHTS.get(route.row) in rights:
                 yield route
 
 
@@ -117,17 +82,19 @@ def methods_of(rule: Rule) -> set[str]:
     return set(rule.methods or ()) - {"HEAD", "OPTIONS"}
 
 
-def name_of(rule: str) -> str:
-    """A rule without its base path."""
+def name_of(rule: str, method: str) -> str:
+    """A rule without its base path, as the table has it."""
     for base in BASE_PATHS:
         if rule.startswith(f"{base}/"):
-            return rule.removeprefix(base)
+            below = rule.removeprefix(base)
+            # A page must not lend its row to a route of the API that has the same words.
+            return rule if RIGHTS.get((method, below)) in PAGES else below
     return rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitors:
-    """Everybody who comes to a front door.
+    """Those with keys.
 
     Attributes:
         strangers: headers of those who prove nothing.
@@ -139,7 +106,7 @@ class Visitors:
     inference: Customer
     management: Customer
 
-    def headers(self, right: Right) -> Mapping[str, str]:
+    def headers(self, right: Right) -> dict[str, str]:
         """Of one who has this right."""
         return bearer((self.management if right == "management" else self.inference).text)
 
@@ -172,7 +139,8 @@ def visitors(site: Any) -> Visitors:
             "a disabled key": bearer(disabled.text),
             "an expired key": bearer(expired.text),
             "a key of a closed account": bearer(closed.text),
-            "a cookie": {"Cookie": f"pointsman={site.customer.text}; session={unknown}"},
+            "a cookie": {"Cookie": f"{COOKIE}={site.customer.text}; session={unknown}"},
+            "somebody logged in": {"Cookie": f"{COOKIE}={people_of(site)['admin']}"},
         },
         inference=site.customer,
         management=with_key(site, site.customer, kind="management"),
@@ -184,6 +152,23 @@ def with_key(site: Any, customer: Customer, **terms: Any) -> Customer:
     wanted = api_keys.KeyTerms(**({"name": "k"} | terms))
     text, key = api_keys.mint(site.ledger, customer.account_id, wanted, NOW_MS)
     return Customer(account_id=customer.account_id, text=text, key=key)
+
+
+def people_of(site: Any) -> dict[str, str]:
+    """Cookies of those who look at pages, all acting for one organisation but the site's admin."""
+    ledger, now_ms = site.ledger, site.clock.now_ms()
+    admin, member, root = (
+        people.create_user(ledger, NewUser(email=f"{name}@example.com", site_admin=runs), now_ms)
+        for name, runs in (("admin", False), ("member", False), ("root", True))
+    )
+    team = members.create_organization(ledger, "Team", admin.id, now_ms)
+    role: Role = "member"
+    members.add_member(ledger, team.id, member.id, role, now_ms)
+    return {
+        "person": sessions.begin(ledger, member.id, team.id, now_ms),
+        "admin": sessions.begin(ledger, admin.id, team.id, now_ms),
+        "site": sessions.begin(ledger, root.id, None, now_ms),
+    }
 
 
 def credit_of(site: Any, customer: Customer) -> int:
