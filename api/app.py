@@ -32,11 +32,15 @@ from api.accept import Acceptor
 from api.auth import Authenticator
 from api.byok_trial import Trial
 from api.console import site
+from api.credits import Counter
+from api.credits import blueprint as credit_routes
+from api.credits import webhooks as webhook_routes
 from api.letting_go import LettingGo
 from api.office import Aside, Office
 from api.stream import Drain, Streamer
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
+from billing.payments import PurchaseTerms
 from billing.schema import check as check_schema
 from routing.catalog.live import LiveCatalog
 from routing.catalog.shapes import Endpoint
@@ -53,6 +57,7 @@ from routing.store.mux import Mux
 from routing.store.scripts import Commands
 from routing.store.sticky import Sticky
 from routing.wire.account import KeyRecord, RoutingPolicy
+from workers.stripe_desk import StripeDesk
 
 #: Management calls that talk to the database at once; as many as it has connections for us.
 OFFICE_THREADS = 4
@@ -164,6 +169,13 @@ def create_app(parts: Parts) -> Flask:
     manage = _manage(authenticator)
     sealer = Sealer.of(parts.settings)
     trial = Trial(acceptor=acceptor, streamer=streamer)
+    counter = Counter(
+        office=office,
+        desk=StripeDesk.of(parts.settings),
+        terms=PurchaseTerms.of(parts.settings),
+        back_url=f"{parts.settings.public_url.rstrip('/')}/account",
+    )
+    app.register_blueprint(webhook_routes(counter))
     for place, path in enumerate(BASE_PATHS):
         for blueprint in (
             inference.blueprint(authenticator, acceptor, streamer),
@@ -179,6 +191,7 @@ def create_app(parts: Parts) -> Flask:
             budgets.blueprint(office, manage),
             oauth.blueprint(office, authenticate),
             organization.blueprint(office, manage),
+            credit_routes(counter, manage),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)

@@ -22,6 +22,7 @@ SERVER_ERROR = 500
 CLIENT_ERROR = 400
 #: Of werkzeug's own errors: what the status requires.
 KEPT_HEADERS = frozenset({"Allow", "Location"})
+PAGE = "text/html"
 #: Asked every few seconds by supervisors; their answer is their log.
 QUIET_ROUTES = frozenset({"/livez", "/readyz"})
 _CORS = {
@@ -44,14 +45,14 @@ def install(app: Flask, clock: Clock, metrics: WebMetrics) -> None:
         g.request_id = given if ids.is_request_id(given) else ids.request_id(clock.now_ms())
         g.started_s = time.monotonic()
         if request.method == "OPTIONS":
-            return Response(status=204, headers=_PREFLIGHT)
+            return Response(status=204, headers=_PREFLIGHT, mimetype="text/plain")
         return None
 
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
-        for name, value in _CORS.items():
-            response.headers[name] = value
+        if response.mimetype != PAGE:  # those are for our own origin alone
+            response.headers.update(_CORS)
         route = request.url_rule.rule if request.url_rule else "unknown"
         metrics.answered(route, response.status_code)
         if response.status_code >= CLIENT_ERROR and route not in QUIET_ROUTES:

@@ -17,7 +17,7 @@ from api.body import hang_up, read_body
 from api.model_query import is_true
 from api.office import Office
 from billing import key_changes, key_list
-from billing.api_keys import KEYS_MAX, KeyTerms
+from billing.api_keys import KEYS_MAX, RATE_MAX, KeyTerms
 from billing.key_changes import Changed
 from billing.key_list import KeyEntry
 from routing.catalog.pricing import usd
@@ -33,8 +33,6 @@ _OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 _ABSENT = frozenset({"", "null"})
 #: An account is one workspace, whose id follows from its own.
 _WORKSPACES = uuid.UUID("6f3f3c1e-6c0b-4a5e-9a4d-2f1d3f0a7b58")
-#: The finest pace that is still kept evenly: one in ten microseconds.
-RATE_MAX = 6_000_000
 _RATES = ("rpm", "tpm", "parallel")
 
 _Rate = Annotated[int, Field(ge=1, le=RATE_MAX)]

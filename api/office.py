@@ -76,9 +76,15 @@ class Office:
 
         That is its policy, settings, budgets and provider keys.
         """
-        return self.change_keys(
-            self.do(lambda ledger: api_keys.hashes_of(ledger, account_id)), work
-        )
+        before = self._keys_of(account_id)
+        try:
+            return self.change_keys(before, work)
+        finally:
+            # A key made meanwhile may have been read, and cached, with what was there before.
+            self.keys.drop(*(set(self._keys_of(account_id)) - set(before)))
+
+    def _keys_of(self, account_id: str) -> tuple[str, ...]:
+        return self.do(lambda ledger: api_keys.hashes_of(ledger, account_id))
 
     def post(self, *balances: Budget) -> None:
         """Tell front doors of new balances; an older one than they know changes nothing.

@@ -39,7 +39,8 @@ def cell(value: object) -> str | float | int:
             return value
         case float():
             return _Plain(value)
-    return _FORMULA.sub(r"\1'\2\3", str(value).replace("\x00", ""))
+        case _:
+            return _FORMULA.sub(r"\1\2'\3", str(value).replace("\x00", ""))
 
 
 def attachment(text: str, name: str) -> Response:

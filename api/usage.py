@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -251,8 +251,12 @@ def _listed(one: Listed) -> dict[str, Any]:
     }
 
 
-_DAY_HEADS = tuple(_day(Day(**dict.fromkeys(Day.__dataclass_fields__, 0)), ""))
-_LISTED_HEADS = tuple(_listed(Listed(**dict.fromkeys(Listed.__dataclass_fields__, 0))))
+def _nothing(fields: Iterable[str]) -> dict[str, Any]:
+    return dict.fromkeys(fields, 0)
+
+
+_DAY_HEADS = tuple(_day(Day(**_nothing(Day.__dataclass_fields__)), ""))
+_LISTED_HEADS = tuple(_listed(Listed(**_nothing(Listed.__dataclass_fields__))))
 
 
 def _content(office: Office, sealer: Sealer, record: KeyRecord, wanted: str) -> ResponseReturnValue:

@@ -14,6 +14,7 @@ from billing.tables import accounts, entries, transactions
 from routing import ids
 from routing.budgets import account_scope
 from routing.errors import BadRequest, Conflict, NotFound
+from routing.payments import PAYMENT_REFERENCE
 from routing.wire.account import (
     NO_POLICY,
     NO_SETTINGS,
@@ -25,8 +26,6 @@ from routing.wire.account import (
 AccountKind = Literal["personal", "organization"]
 #: Longest name of an account or key, and longest reference or note of a grant.
 TEXT_MAX = 256
-#: How the ledger refers to payments; a grant by hand must not be taken for one.
-PAYMENT_REFERENCE = "payment:"
 #: Accounts listed at once; an operator with more asks for the next page.
 LIST_MAX = 1_000
 

@@ -40,8 +40,8 @@ def of_scope(
             found = () if limit is None else window_budgets(connection, [(limit, now_ms)])
         else:
             owners = owners_of(key.account_id, key.key_hash, key.creator_user_id)
-            rules = rules_of(connection, {key.account_id}).get(key.account_id, ())
+            rules = rules_of(connection, owners)
             found = rule_budgets(
-                connection, [(rule, now_ms) for rule in rules if rule.owner in owners]
+                connection, [(rule, now_ms) for each in rules.values() for rule in each]
             )
         return next((budget for budget in found if budget.scope == scope), None)

@@ -25,8 +25,8 @@ from routing.wire.account import Budget
 
 #: From the shortest to the longest: each must allow less than the next.
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
-#: Of one account: as many as are still read in a moment.
-BUDGETS_MAX = 10_000
+#: Of one account: as many as it may have keys, each in every interval.
+BUDGETS_MAX = 400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +132,8 @@ def put(ledger: Ledger, whose: Whose, wanted: Wanted, now_ms: int) -> Changed:
         _write(connection, whose, wanted, before, now_ms)
         _bump(connection, whose.account_id)
         after = {one.interval: one for one in _of(connection, whose.owner)}
-        rules = rules_of(connection, {whose.account_id})[whose.account_id]
-        moments = [(rule, now_ms) for rule in rules if rule.owner == whose.owner]
-        left = rule_budgets(connection, moments)
+        rules = rules_of(connection, {whose.owner})[whose.owner]
+        left = rule_budgets(connection, [(rule, now_ms) for rule in rules])
     return Changed(budget=after[wanted.interval], left=left)
 
 

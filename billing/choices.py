@@ -67,7 +67,7 @@ def change(ledger: Ledger, account_id: str, work: Callable[[Choices], Choices]) 
     return after
 
 
-def _choices(row: Row[tuple[str, str]] | None, account_id: str) -> Choices:
+def _choices(row: Row[str, str] | None, account_id: str) -> Choices:
     if row is None:
         raise NotFound(f"No account {account_id}")
     return Choices(

@@ -92,6 +92,20 @@ def members_of(
         return found, _count(connection, members.c.account_id == account_id)
 
 
+def member_of(ledger: Ledger, account_id: str, user_id: str) -> Member | None:
+    """One member; None for whoever is not."""
+    query = (
+        select(users, members.c.role, members.c.created_ms.label("since_ms"))
+        .join(members, members.c.user_id == users.c.id)
+        .where(*_is(account_id, user_id))
+    )
+    with ledger.reading() as connection:
+        row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    return Member(user=user_in(row), role=row["role"], since_ms=row["since_ms"])
+
+
 def add_member(ledger: Ledger, account_id: str, user_id: str, role: Role, now_ms: int) -> None:
     """Let a person into an organisation.
 

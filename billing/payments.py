@@ -1,8 +1,5 @@
 """Buying credit: what it costs, and what is written down of each payment.
 
-    pending ──▶ paid ──▶ refunding ──▶ refunded
-       └──▶ failed (and still ▶ paid, if the money comes after all)
-
 A payment is opened before its processor hears of it and credited once, however often and in
 whatever order the processor tells of it. Whoever calls the processor does so outside of any
 transaction, with the id of the payment as idempotency key.
@@ -12,33 +9,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
-from billing.accounts import PAYMENT_REFERENCE
 from billing.db import Ledger, insert_rows
-from billing.ledger import FUNDING, PURCHASE_FEES, Posting, balances, post
+from billing.ledger import FUNDING, PURCHASE_FEES, SUSPENSE, Posted, Posting, balances, post
 from billing.tables import (
     MOVES_CREDIT,
     accounts,
     entries,
+    ledger_accounts,
     payment_events,
     payments,
     transactions,
 )
 from routing import ids
 from routing.budgets import account_scope
+from routing.catalog.pricing import NANO_PER_USD
 from routing.errors import BadRequest, Conflict, NotFound
+from routing.payments import (
+    CENT_NANO,
+    CURRENCY,
+    PAYMENT_REFERENCE,
+    Payment,
+    Receipt,
+    Status,
+)
+from routing.settings import Settings
 from routing.wire.account import Budget
 
-Status = Literal["pending", "paid", "refunding", "refunded", "failed"]
-
-#: Processors take whole cents.
-CENT_NANO = 10_000_000
 #: Payments listed at once.
 LIST_MAX = 100
-CURRENCY = "usd"
+#: Payments of one account that nobody has paid yet; each is a page at the processor.
+OPEN_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +65,23 @@ class PurchaseTerms:
     max_nano: int = 10_000_000_000_000
     refund_ms: int = 86_400_000
 
+    @classmethod
+    def of(cls, settings: Settings) -> PurchaseTerms:
+        """As the operator has set them."""
+        return cls(
+            fee_percent=settings.purchase_fee_percent,
+            fee_min_nano=_whole_cents(settings.purchase_fee_min_usd),
+            crypto_fee_percent=settings.crypto_fee_percent,
+            min_nano=_whole_cents(settings.purchase_min_usd),
+            max_nano=_whole_cents(settings.purchase_max_usd),
+            refund_ms=settings.purchase_refund_hours * 3_600_000,
+        )
+
     def fee_nano(self, credit_nano: int, *, crypto: bool = False) -> int:
         """The fee for some credit, in whole cents; part of a cent counts as one."""
         percent = self.crypto_fee_percent if crypto else self.fee_percent
-        cents = (credit_nano * percent / (100 * CENT_NANO)).to_integral_value(ROUND_CEILING)
-        fee_nano = int(cents) * CENT_NANO
+        cents = credit_nano * percent / (100 * CENT_NANO)
+        fee_nano = int(cents.to_integral_value(ROUND_CEILING)) * CENT_NANO
         return fee_nano if crypto else max(fee_nano, self.fee_min_nano)
 
 
@@ -85,58 +101,14 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payment:
-    """One payment.
-
-    Attributes:
-        processor_id: what the processor calls it; None until it was asked.
-        credit_nano: credit that was bought.
-        fee_nano: paid on top of it, and never given back.
-        refunded_nano: credit that was taken back.
-    """
-
-    id: str
-    account_id: str
-    processor: str
-    processor_id: str | None
-    status: Status
-    automatic: bool
-    crypto: bool
-    credit_nano: int
-    fee_nano: int
-    refunded_nano: int
-    created_ms: int
-    paid_ms: int | None
-    note: str
-
-    @property
-    def total_nano(self) -> int:
-        """What is paid."""
-        return self.credit_nano + self.fee_nano
-
-    @property
-    def reference(self) -> str:
-        """Of its grant in the ledger; no grant by hand may begin so."""
-        return PAYMENT_REFERENCE + self.id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What a processor says it has received.
-
-    Attributes:
-        currency: in lower case.
-    """
-
-    processor: str
-    payment_id: str
-    total_nano: int
-    currency: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Credited:
-    """What a receipt led to: the payment, the balance, and whether it was news."""
+    """What a receipt or a refund led to.
+
+    Attributes:
+        payment: as it is now; `unclaimed` means that nobody was credited, for an operator to see.
+        budget: the account's balance.
+        new: whether anything was changed.
+    """
 
     payment: Payment
     budget: Budget
@@ -151,20 +123,33 @@ def open_payment(
     Raises:
         BadRequest: an amount that is too small, too large or not in whole cents.
         NotFound: no such account, or it was closed.
+        Conflict: it has `OPEN_MAX` payments that nobody has paid.
         Unavailable: the database is away.
     """
     with ledger.writing() as connection:
+        # Locked: what is asked for at once is counted one after the other.
+        query = select(accounts.c.closed_ms).where(accounts.c.id == account_id).with_for_update()
+        row = connection.execute(query).one_or_none()
+        if row is None or row.closed_ms is not None:
+            raise NotFound(f"No account {account_id}")
+        waiting = select(func.count()).where(
+            payments.c.account_id == account_id, payments.c.status == "pending"
+        )
+        if connection.execute(waiting).scalar_one() >= OPEN_MAX:
+            raise Conflict("Too many payments are open. Pay one, or wait until they lapse.")
         return insert_payment(connection, account_id, order, terms, now_ms)
 
 
 def insert_payment(
-    connection: Connection, account_id: str, order: Order, terms: PurchaseTerms, now_ms: int
+    connection: Connection,
+    account_id: str,
+    order: Order,
+    terms: PurchaseTerms,
+    now_ms: int,
+    note: str = "",
 ) -> Payment:
-    """The same, as a part of something larger."""
+    """The same for an account that is known to be open, as a part of something larger."""
     credit_nano = checked_credit(order.credit_nano, terms)
-    open_account = accounts.c.id == account_id, accounts.c.closed_ms.is_(None)
-    if connection.execute(select(accounts.c.id).where(*open_account)).one_or_none() is None:
-        raise NotFound(f"No account {account_id}")
     payment = Payment(
         id=ids.new("pay"),
         account_id=account_id,
@@ -178,7 +163,7 @@ def insert_payment(
         refunded_nano=0,
         created_ms=now_ms,
         paid_ms=None,
-        note="",
+        note=note,
     )
     row = {name: getattr(payment, name) for name in Payment.__dataclass_fields__}
     connection.execute(insert(payments), row)
@@ -202,9 +187,10 @@ def checked_credit(credit_nano: int, terms: PurchaseTerms) -> int:
 
 
 def bind(ledger: Ledger, payment_id: str, processor_id: str) -> None:
-    """Note what the processor calls a payment. The first name stays.
+    """Note what the processor calls a payment.
 
     Raises:
+        Conflict: it has another name already: money came for the same payment twice.
         Unavailable: the database is away.
     """
     change = (
@@ -212,8 +198,12 @@ def bind(ledger: Ledger, payment_id: str, processor_id: str) -> None:
         .where(payments.c.id == payment_id, payments.c.processor_id.is_(None))
         .values(processor_id=processor_id)
     )
+    query = select(payments.c.processor_id).where(payments.c.id == payment_id)
     with ledger.writing() as connection:
         connection.execute(change)
+        known = connection.execute(query).scalar_one_or_none()
+    if known not in {None, processor_id}:
+        raise Conflict(f"Payment {payment_id} is {known} at its processor, not {processor_id}")
 
 
 def fail(ledger: Ledger, payment_id: str, why: str) -> bool:
@@ -256,28 +246,46 @@ def list_payments(
     where = [payments.c.account_id == account_id]
     if before_ms is not None:
         where.append(payments.c.created_ms < before_ms)
-    return _listed(ledger, where, newest_first=True)
+    return _listed(ledger, where)
 
 
 def in_state(
-    ledger: Ledger, status: Status, *, before_ms: int, automatic: bool | None = None
+    ledger: Ledger, status: Status, *, before_ms: int, after: str = "", most: int = LIST_MAX
 ) -> tuple[Payment, ...]:
-    """At most `LIST_MAX` payments in a state that were opened before a moment, oldest first.
+    """Payments in a state that were opened before a moment, by id, from the one after `after`.
 
     Raises:
         Unavailable: the database is away.
     """
-    where = [payments.c.status == status, payments.c.created_ms < before_ms]
-    if automatic is not None:
-        where.append(payments.c.automatic.is_(automatic))
-    return _listed(ledger, where, newest_first=False)
+    where = (
+        payments.c.status == status,
+        payments.c.created_ms < before_ms,
+        payments.c.id > after,
+    )
+    query = select(payments).where(*where).order_by(payments.c.id).limit(most)
+    with ledger.reading() as connection:
+        return tuple(payment_of(row) for row in connection.execute(query).mappings())
 
 
-def _listed(
-    ledger: Ledger, where: list[ColumnElement[bool]], *, newest_first: bool
+def every(
+    ledger: Ledger, account_id: str | None = None, status: Status | None = None
 ) -> tuple[Payment, ...]:
-    order = payments.c.created_ms.desc() if newest_first else payments.c.created_ms
-    query = select(payments).where(*where).order_by(order, payments.c.id).limit(LIST_MAX)
+    """The newest `LIST_MAX` payments, of all accounts or one, in any state or one.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    where: list[ColumnElement[bool]] = []
+    if account_id is not None:
+        where.append(payments.c.account_id == account_id)
+    if status is not None:
+        where.append(payments.c.status == status)
+    return _listed(ledger, where)
+
+
+def _listed(ledger: Ledger, where: list[ColumnElement[bool]]) -> tuple[Payment, ...]:
+    newest = payments.c.created_ms.desc(), payments.c.id
+    query = select(payments).where(*where).order_by(*newest).limit(LIST_MAX)
     with ledger.reading() as connection:
         return tuple(payment_of(row) for row in connection.execute(query).mappings())
 
@@ -285,7 +293,9 @@ def _listed(
 def credit(ledger: Ledger, receipt: Receipt, event_id: str, now_ms: int) -> Credited:
     """Turn money that was received into credit, once.
 
-    The keys of the account are cached with what it bought: change it through the office.
+    The keys of the account are cached with what it bought: change it through the office. Money for
+    an account that was closed meanwhile credits nobody: it is kept apart until an operator gives it
+    back, and the payment is `unclaimed`.
 
     Args:
         ledger: where to.
@@ -295,33 +305,37 @@ def credit(ledger: Ledger, receipt: Receipt, event_id: str, now_ms: int) -> Cred
 
     Raises:
         NotFound: no such payment.
-        Conflict: it is another processor's, what was paid is not what was asked for, or the account
-            was closed meanwhile. Nothing is credited: that is for an operator to sort out.
+        Conflict: it is another processor's or account's, or what was paid is not what was asked
+            for. Nothing is credited: that is for an operator to sort out.
         Unavailable: the database is away; trying again cannot credit twice.
     """
     with ledger.writing() as connection:
         payment = locked(connection, receipt.payment_id)
         _check(payment, receipt)
         if event_id:
-            _note_event(connection, receipt.processor, event_id, now_ms)
-        new = move_credit(
-            connection,
-            payment.account_id,
-            Posting(reference=payment.reference, kind="grant", lines=_lines(payment)),
-            now_ms,
-            purchased_nano=payment.credit_nano,
-        )
+            _insert_event(connection, receipt.processor, event_id, now_ms)
+        closed = _is_closed(connection, payment.account_id)
+        new = (_keep_apart if closed else _give)(connection, payment, now_ms)
         if new:
-            _refuse_closed(connection, payment)
-            change = update(payments).where(payments.c.id == payment.id)
-            connection.execute(change.values(status="paid", paid_ms=now_ms, note=""))
             payment = locked(connection, payment.id)
         return Credited(payment=payment, budget=budget_of(connection, payment.account_id), new=new)
+
+
+def note_event(ledger: Ledger, processor: str, event_id: str, now_ms: int) -> None:
+    """Note a message that was acted on; again and again it is the same one.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        _insert_event(connection, processor, event_id, now_ms)
 
 
 def _check(payment: Payment, receipt: Receipt) -> None:
     if payment.processor != receipt.processor:
         raise Conflict(f"Payment {payment.id} is not one of {receipt.processor}")
+    if receipt.account_id not in {None, payment.account_id}:
+        raise Conflict(f"Payment {payment.id} is not one of account {receipt.account_id}")
     paid = (receipt.total_nano, receipt.currency)
     if paid != (payment.total_nano, CURRENCY):
         raise Conflict(
@@ -330,26 +344,56 @@ def _check(payment: Payment, receipt: Receipt) -> None:
         )
 
 
-def _refuse_closed(connection: Connection, payment: Payment) -> None:
-    """After the posting, which this undoes: the order of locks is that of closing."""
-    query = select(accounts.c.closed_ms).where(accounts.c.id == payment.account_id)
-    if connection.execute(query.with_for_update()).scalar_one() is not None:
-        raise Conflict(f"Payment {payment.id} is for an account that was closed: give it back")
+def _is_closed(connection: Connection, account_id: str) -> bool:
+    """Unchanged until this transaction ends; locks in the order of closing."""
+    locked_balance(connection, account_scope(account_id))
+    query = select(accounts.c.closed_ms).where(accounts.c.id == account_id).with_for_update()
+    return connection.execute(query).scalar_one() is not None
 
 
-def _lines(payment: Payment) -> tuple[tuple[str, int], ...]:
+def _give(connection: Connection, payment: Payment, now_ms: int) -> bool:
     fee = ((PURCHASE_FEES, payment.fee_nano),) if payment.fee_nano else ()
-    return (
+    lines = (
         (account_scope(payment.account_id), payment.credit_nano),
         *fee,
         (FUNDING, -payment.total_nano),
     )
+    posting = Posting(reference=payment.reference, kind="grant", lines=lines)
+    bought_nano = payment.credit_nano
+    if not move_credit(
+        connection, payment.account_id, posting, now_ms, purchased_nano=bought_nano
+    ):
+        return False
+    _set(connection, payment, status="paid", paid_ms=now_ms, note="")
+    return True
 
 
-def _note_event(connection: Connection, processor: str, event_id: str, now_ms: int) -> None:
+def _keep_apart(connection: Connection, payment: Payment, now_ms: int) -> bool:
+    lines = ((SUSPENSE, payment.total_nano), (FUNDING, -payment.total_nano))
+    posting = Posting(
+        reference=payment.reference, kind="grant", lines=lines, note="its account was closed"
+    )
+    if not post(connection, [posting], now_ms):
+        return False
+    _set(connection, payment, status="unclaimed", note="its account was closed")
+    return True
+
+
+def _set(connection: Connection, payment: Payment, **values: object) -> None:
+    connection.execute(update(payments).where(payments.c.id == payment.id).values(**values))
+
+
+def _insert_event(connection: Connection, processor: str, event_id: str, now_ms: int) -> None:
     row = {"processor": processor, "event_id": event_id[:256], "received_ms": now_ms}
     unique = ("processor", "event_id")
     insert_rows(connection, payment_events, [row], unique=unique, returning=("event_id",))
+
+
+def locked_balance(connection: Connection, scope: str) -> Posted:
+    """A balance that nobody else moves before this transaction ends."""
+    table = ledger_accounts
+    connection.execute(select(table.c.id).where(table.c.id == scope).with_for_update())
+    return balances(connection, {scope})[scope]
 
 
 def locked(connection: Connection, payment_id: str) -> Payment:
@@ -439,3 +483,8 @@ def payment_of(row: RowMapping) -> Payment:
     """A row of `payments`."""
     known: dict[str, Any] = {name: row[name] for name in Payment.__dataclass_fields__}
     return Payment(**known)
+
+
+def _whole_cents(amount_usd: Decimal) -> int:
+    """An amount an operator has set; less than a cent of it does not count."""
+    return int(amount_usd * NANO_PER_USD) // CENT_NANO * CENT_NANO

@@ -1,92 +1,16 @@
-"""What is asked of a payment processor, and what its answers do to the books."""
+"""What the answers of a payment processor do to the books."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
 from billing import payments, refunds
 from billing.db import Ledger
-from billing.payments import Credited, Payment, Receipt
-from routing.errors import Conflict
+from billing.payments import Credited
+from routing.payments import Checkout, Declined, News, NewsKind, Processor
 
-#: `received` and `failed` end a payment; `returned` is money that went back, `restored` money that
-#: a bank had taken and gave back; `waiting` means ask again later.
-NewsKind = Literal["received", "failed", "returned", "restored", "waiting"]
+__all__ = ["Checkout", "Declined", "News", "NewsKind", "Processor", "apply"]
 
 
-class Declined(Conflict):
-    """The processor refused for good: asking again would be refused again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """How a payment stands, as its processor told us when we asked.
-
-    Attributes:
-        event_id: the message that made us ask; "" for none.
-        processor_id: what the processor calls the payment; "" where it is not said.
-        receipt: for `received`.
-        returned_nano: for `returned` and `restored`: all that is away by now.
-        why: for `failed`.
-    """
-
-    kind: NewsKind
-    payment_id: str
-    event_id: str = ""
-    processor_id: str = ""
-    receipt: Receipt | None = None
-    returned_nano: int = 0
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkout:
-    """Where a customer goes to pay."""
-
-    processor_id: str
-    url: str
-
-
-class Processor(Protocol):
-    """Takes money and gives it back. Every call may be repeated: payments have ids of their own.
-
-    Raises, from every call:
-        Declined: the processor refused.
-        Unavailable: it is away, or did not say clearly what it did.
-    """
-
-    @property
-    def name(self) -> str:
-        """As it is written down with each payment."""
-        ...
-
-    def checkout(self, payment: Payment, back_url: str) -> Checkout:
-        """Where to pay; afterwards the customer is sent to `back_url`."""
-        ...
-
-    def charge_again(self, payment: Payment, like: Payment) -> News:
-        """Take a payment off the card of another one, with nobody there."""
-        ...
-
-    def look(self, payment: Payment) -> News:
-        """How a payment stands that was asked for."""
-        ...
-
-    def refund(self, payment: Payment) -> None:
-        """Give `payment.refunded_nano` back."""
-        ...
-
-    def hear(self, raw: bytes, signature: str | None) -> News | None:
-        """What a message is about, after asking; None for what is none of ours.
-
-        Raises:
-            Unauthorized: it is not of the processor, or too old.
-        """
-        ...
-
-
-def apply(ledger: Ledger, news: News, now_ms: int) -> Credited | None:
+def apply(ledger: Ledger, processor: str, news: News, now_ms: int) -> Credited | None:
     """Write down what happened to a payment; None when no credit is concerned.
 
     The keys of the account are cached with what it bought: drop them, and post the balance.
@@ -98,6 +22,13 @@ def apply(ledger: Ledger, news: News, now_ms: int) -> Credited | None:
     """
     if news.processor_id:
         payments.bind(ledger, news.payment_id, news.processor_id)
+    told = _applied(ledger, news, now_ms)
+    if news.event_id and news.kind != "waiting":
+        payments.note_event(ledger, processor, news.event_id, now_ms)
+    return told
+
+
+def _applied(ledger: Ledger, news: News, now_ms: int) -> Credited | None:
     match news.kind:
         case "received":
             if news.receipt is None:

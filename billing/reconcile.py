@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import TextIO
+from typing import Any, TextIO
 
 from sqlalchemy import func, select
 
 from billing.db import Ledger
-from billing.ledger import AMOUNT_MAX_NANO
 from billing.tables import generations
 from routing.budgets import MS_PER_DAY, day_of
 from routing.catalog.pricing import NANO_PER_USD
@@ -31,6 +30,8 @@ LOOK_UP_MAX = 500
 #: Longest field of an invoice: names, dates and amounts.
 FIELD_MAX = 1_024
 
+#: Powers of ten beyond any amount the ledger takes; within them Decimal is exact.
+_ADJUSTED_MAX = 12
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 #: As providers date their models: `gpt-4o-2024-08-06`, `claude-sonnet-4-20250514`, `…-latest`.
 _DATED = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|latest)$", re.ASCII)
@@ -235,7 +236,8 @@ def _slot(day: int, model: str) -> str:
 
 def _owed_by_request(ledger: Ledger, provider: str, ids: Iterable[str]) -> dict[str, int]:
     table = generations
-    names, owed = sorted(ids), {}
+    names = sorted(ids)
+    owed: dict[str, int] = {}
     with ledger.reading() as connection:
         for start in range(0, len(names), LOOK_UP_MAX):
             query = select(table.c.upstream_id, table.c.upstream_cost_nano).where(
@@ -272,7 +274,7 @@ def _owed_by_day(
     return owed
 
 
-def _row(record: Mapping[str, str | None], columns: Columns, line: int) -> Row | None:
+def _row(record: Mapping[str | None, Any], columns: Columns, line: int) -> Row | None:
     """One row; None for one of nothing but blanks, as some exports end."""
     texts = {name: (value or "").strip() for name, value in record.items() if name is not None}
     if not any(texts.values()):
@@ -292,7 +294,7 @@ def _nano(text: str, line: int) -> int:
         amount = Decimal(text.replace("$", "").replace(",", ""))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or abs(amount) > AMOUNT_MAX_NANO // NANO_PER_USD:
+    if not amount.is_finite() or amount.adjusted() > _ADJUSTED_MAX:
         raise BadRequest(f"Line {line}: {text!r} is no amount of dollars")
     return int((amount * NANO_PER_USD).to_integral_value(ROUND_HALF_UP))
 

@@ -32,7 +32,7 @@ def begin(
     account_id: str,
     terms: PurchaseTerms,
     now_ms: int,
-    held_nano: int = 0,
+    free_nano: int | None = None,
 ) -> Credited:
     """Take what is unused of a payment off the balance; then ask the processor, then `finish`.
 
@@ -45,7 +45,7 @@ def begin(
         account_id: whose; another account's payment is as unknown as none.
         terms: how long it can be undone.
         now_ms: the moment.
-        held_nano: what requests under way may yet take.
+        free_nano: what no request under way may take (`Budgets.reserve`); None for all of it.
 
     Raises:
         NotFound: no such payment of this account.
@@ -60,7 +60,7 @@ def begin(
         if payment.status == "refunding":
             return _result(connection, payment_id, new=False)
         _check(payment, terms, now_ms)
-        unused_nano = _unused(connection, payment, held_nano)
+        unused_nano = _unused(connection, payment, free_nano)
         if unused_nano <= 0:
             raise Conflict("All credit of this payment has been used")
         _take(connection, payment, unused_nano, now_ms, status="refunding")
@@ -145,7 +145,7 @@ def _check(payment: Payment, terms: PurchaseTerms, now_ms: int) -> None:
         raise Conflict(f"A payment can be refunded within {hours} hours")
 
 
-def _unused(connection: Connection, payment: Payment, held_nano: int) -> int:
+def _unused(connection: Connection, payment: Payment, free_nano: int | None) -> int:
     """What is left of a payment's credit, in whole cents, when the oldest credit is used first."""
     scope = account_scope(payment.account_id)
     own = (
@@ -154,8 +154,10 @@ def _unused(connection: Connection, payment: Payment, held_nano: int) -> int:
         .scalar_subquery()
     )
     later_nano = given_since(connection, payment.account_id, transactions.c.id > own)
-    free_nano = _locked_balance(connection, scope).posted_nano - max(held_nano, 0)
-    unused_nano = min(free_nano - max(later_nano, 0), payment.credit_nano - payment.refunded_nano)
+    left_nano = _locked_balance(connection, scope).posted_nano
+    if free_nano is not None:
+        left_nano = min(left_nano, free_nano)
+    unused_nano = min(left_nano - max(later_nano, 0), payment.credit_nano - payment.refunded_nano)
     return unused_nano // CENT_NANO * CENT_NANO
 
 

@@ -39,6 +39,7 @@ from billing.spend import (
     KeyLimit,
     free_byok_budgets,
     key_limits,
+    owners_of,
     rule_budgets,
     rules_of,
     window_budgets,
@@ -248,13 +249,13 @@ def _budgets(
     )
     limits = key_limits(connection, known.keys)
     moments = [(limits[one.key_hash], one.created_ms) for one in bills if one.key_hash in limits]
-    rules = rules_of(connection, known.accounts)
-    bounded = [
-        (rule, one.created_ms)
+    owned = [
+        (owner, one.created_ms)
         for one in bills
-        for rule in rules.get(one.account_id, ())
-        if rule.bounds(one.key_hash, one.member)
+        for owner in owners_of(one.account_id, one.key_hash, one.member)
     ]
+    rules = rules_of(connection, {owner for owner, _ in owned})
+    bounded = [(rule, created_ms) for owner, created_ms in owned for rule in rules.get(owner, ())]
     free = [(one.account_id, one.created_ms) for one in bills if one.row["byok"]]
     return (
         credit

@@ -48,10 +48,6 @@ class Rule:
     include_byok: bool
     version: int
 
-    def bounds(self, key_hash: str, user_id: str) -> bool:
-        """Whether it bounds what this key of this member spends."""
-        return self.owner in owners_of(self.account_id, key_hash, user_id)
-
 
 def owners_of(account_id: str, key_hash: str, user_id: str) -> tuple[str, ...]:
     """Whose budgets a request draws on: its key's, its maker's, its account's."""
@@ -122,8 +118,8 @@ def window_budgets(
     return tuple(left)
 
 
-def rules_of(connection: Connection, ids: Collection[str]) -> dict[str, tuple[Rule, ...]]:
-    """The budgets of some accounts, by account."""
+def rules_of(connection: Connection, owners: Collection[str]) -> dict[str, tuple[Rule, ...]]:
+    """The budgets of some owners, by owner."""
     table = budgets
     rows = connection.execute(
         select(
@@ -136,13 +132,13 @@ def rules_of(connection: Connection, ids: Collection[str]) -> dict[str, tuple[Ru
             accounts.c.version,
         )
         .join(accounts, accounts.c.id == table.c.account_id)
-        .where(table.c.account_id.in_(sorted(ids)))
+        .where(table.c.owner.in_(sorted(owners)))
         .order_by(table.c.owner, table.c.interval)
     )
     found: dict[str, list[Rule]] = {}
     for row in rows.mappings():
-        found.setdefault(row["account_id"], []).append(Rule(**row))
-    return {account_id: tuple(rules) for account_id, rules in found.items()}
+        found.setdefault(row["owner"], []).append(Rule(**row))
+    return {owner: tuple(rules) for owner, rules in found.items()}
 
 
 def rule_budgets(connection: Connection, moments: Iterable[tuple[Rule, int]]) -> tuple[Budget, ...]:
@@ -174,25 +170,38 @@ def free_byok_budgets(
     connection: Connection, moments: Iterable[tuple[str, int]], free_requests: int
 ) -> tuple[Budget, ...]:
     """Requests that accounts may still make with their own provider keys before there is a fee."""
-    table = spend_days
-    left: dict[str, Budget] = {}
+    windows: dict[_Window, dict[str, int]] = {}
     for account_id, moment_ms in moments:
-        scope = free_byok_scope(account_id, moment_ms)
-        if scope in left:
-            continue
-        # Before the sum, as everywhere: a sum newer than its version is harmless in a cache.
-        query = select(accounts.c.version).where(accounts.c.id == account_id)
-        version = connection.execute(query).scalar_one_or_none() or 0
-        window = _window("monthly", moment_ms)
-        used = select(func.coalesce(func.sum(table.c.byok_requests), 0)).where(
-            table.c.owner == organisation(account_id), *_within(table.c.day, window)
+        windows.setdefault(_window("monthly", moment_ms), {})[account_id] = moment_ms
+    known = {account_id for ids in windows.values() for account_id in ids}
+    # Before the sums, as everywhere: a sum newer than its version is harmless in a cache.
+    versions = {
+        row.id: row.version
+        for row in connection.execute(
+            select(accounts.c.id, accounts.c.version).where(accounts.c.id.in_(sorted(known)))
         )
-        left[scope] = Budget(
-            scope=scope,
-            available_nano=free_requests - int(connection.execute(used).scalar_one()),
-            version=version,
+    }
+    table = spend_days
+    left: list[Budget] = []
+    for window, ids in windows.items():
+        query = (
+            select(table.c.owner, func.sum(table.c.byok_requests))
+            .where(
+                table.c.owner.in_([organisation(name) for name in sorted(ids)]),
+                *_within(table.c.day, window),
+            )
+            .group_by(table.c.owner)
         )
-    return tuple(left.values())
+        used = {owner: int(requests) for owner, requests in connection.execute(query)}
+        left += [
+            Budget(
+                scope=free_byok_scope(name, moment_ms),
+                available_nano=free_requests - used.get(organisation(name), 0),
+                version=versions.get(name, 0),
+            )
+            for name, moment_ms in ids.items()
+        ]
+    return tuple(left)
 
 
 def spent_by(

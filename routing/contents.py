@@ -71,8 +71,9 @@ def content_json(
     if len(raw) > CONTENT_MAX_BYTES:
         content = _shortened(content, _cut)
         messages = content["input"].pop("messages", ())
-        room = CONTENT_MAX_BYTES - len(orjson.dumps(content)) - _SPARE_BYTES
-        content["input"] |= _newest(messages, room)
+        if _room(content) < 0:
+            content["output"].pop("tool_calls", None)
+        content["input"] |= _newest(messages, _room(content))
         raw = orjson.dumps(content)
     return raw.decode()
 
@@ -104,8 +105,8 @@ def _asked(request: InferenceRequest) -> dict[str, Any]:
         return {"prompt": embedded_text(request)}
     if request.messages is None:
         return {"prompt": request.prompt or ""}
-    messages = (message.model_dump(exclude_unset=True, by_alias=True) for message in request.messages)
-    return {"messages": [_shortened(message, _named) for message in messages]}
+    plain = (one.model_dump(exclude_unset=True, by_alias=True) for one in request.messages)
+    return {"messages": [_shortened(message, _named) for message in plain]}
 
 
 def _output(said: Said) -> dict[str, Any]:
@@ -136,7 +137,8 @@ def _shortened(value: Any, short: Callable[[str, str], str], name: str = "") -> 
             return {key: _shortened(one, short, str(key)) for key, one in value.items()}
         case list() | tuple():
             return [_shortened(one, short, name) for one in value]
-    return value
+        case _:
+            return value
 
 
 def _named(text: str, name: str) -> str:
@@ -149,6 +151,10 @@ def _cut(text: str, _name: str) -> str:
     if len(text) <= CUT_CHARS:
         return text
     return f"{text[:CUT_CHARS]}… ({len(text):,} characters, cut)"
+
+
+def _room(content: Mapping[str, Any]) -> int:
+    return CONTENT_MAX_BYTES - len(orjson.dumps(content)) - _SPARE_BYTES
 
 
 def _newest(messages: Sequence[Any], room: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from kombu import Queue
 
 from routing.catalog.live import LiveCatalog
 from routing.settings import Settings, environment, refuse_insecure
-from workers import sweep, tasks
+from workers import cashier, sweep, tasks
 from workers.lifecycle import Lifecycle
 from workers.pools import celery_config, queue_names
 from workers.process import Process
@@ -19,7 +19,7 @@ def make_app(settings: Settings, catalog: LiveCatalog) -> Celery:
     celery.conf.update(celery_config(settings))
     # Queue objects: Flower reads their names.
     celery.conf.task_queues = [Queue(name) for name in queue_names(catalog.current.pools)]
-    celery.conf.beat_schedule = sweep.SCHEDULE
+    celery.conf.beat_schedule = sweep.SCHEDULE | cashier.SCHEDULE
     process = Process()
     tasks.register(celery, process)
     Lifecycle(settings, catalog, process).connect()

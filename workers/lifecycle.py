@@ -29,6 +29,7 @@ from kombu.utils import functional
 from prometheus_client import REGISTRY
 
 from billing.db import open_ledger
+from billing.payments import PurchaseTerms
 from billing.schema import check as check_schema
 from routing import log as logs
 from routing import tokens
@@ -46,6 +47,7 @@ from routing.store.health import Health
 from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from routing.store.sticky import Sticky
+from workers.cashier import Cashier
 from workers.connections import ConnectionPool
 from workers.contents import Keeper
 from workers.emitter import Emitter
@@ -58,6 +60,7 @@ from workers.pools import SETTLE_QUEUE, SWEEP_QUEUE, batch_queue, interactive_qu
 from workers.process import Process
 from workers.runtime import Runtime
 from workers.settle import Settler
+from workers.stripe_desk import StripeDesk
 from workers.sweep import Sweeper
 
 log = structlog.get_logger("pointsman.worker")
@@ -129,6 +132,7 @@ class Lifecycle:
             )
         if SWEEP_QUEUE in queues:
             self._process.sweeper = self._make_sweeper()
+            self._process.cashier = self._make_cashier()
 
     def _runtime(self, *, batch: bool) -> Runtime:
         tokens.load()
@@ -162,6 +166,16 @@ class Lifecycle:
         check_schema(ledger)
         redis = connect(self._settings.redis_url, "sweep")
         return Sweeper(ledger, redis, self._settings, SystemClock())
+
+    def _make_cashier(self) -> Cashier:
+        return Cashier(
+            open_ledger(self._settings.sql_url),
+            connect(self._settings.redis_url, "cashier"),
+            StripeDesk.of(self._settings),
+            PurchaseTerms.of(self._settings),
+            self._settings.credits_expire_days,
+            SystemClock(),
+        )
 
     def _ready(self, sender: Any, **_: Any) -> None:
         self._consumer = sender

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workers.cashier import Cashier
     from workers.runtime import Runtime
     from workers.sweep import Sweeper
 
@@ -15,6 +16,7 @@ class Process:
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
         self._sweeper: Sweeper | None = None
+        self._cashier: Cashier | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -37,3 +39,14 @@ class Process:
     @sweeper.setter
     def sweeper(self, sweeper: Sweeper) -> None:
         self._sweeper = sweeper
+
+    @property
+    def cashier(self) -> Cashier:
+        """The sweep's part about payments."""
+        if self._cashier is None:
+            raise RuntimeError("this process does not sweep")
+        return self._cashier
+
+    @cashier.setter
+    def cashier(self, cashier: Cashier) -> None:
+        self._cashier = cashier

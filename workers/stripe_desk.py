@@ -19,6 +19,7 @@ from stripe import StripeClient, StripeError, WebhookSignature
 from billing.payments import CENT_NANO, CURRENCY, Payment, Receipt
 from billing.processor import Checkout, Declined, News, NewsKind
 from routing.errors import BadRequest, Unauthorized, Unavailable
+from routing.settings import Settings
 
 NAME = "stripe"
 #: How old a message may be: Stripe signs the moment of each try anew.
@@ -65,6 +66,24 @@ class StripeDesk:
             http_client=stripe.RequestsClient(timeout=TIMEOUT_S),
             max_network_retries=RETRIES,
         )
+
+    @classmethod
+    def of(cls, settings: Settings) -> StripeDesk | None:
+        """As the operator has set it up; None without a key."""
+        key = settings.stripe_key.get_secret_value()
+        if not key:
+            return None
+        secrets = settings.stripe_webhook_secret.get_secret_value().split(",")
+        return cls(
+            key,
+            tuple(secret.strip() for secret in secrets if secret.strip()),
+            url=settings.stripe_url or None,
+        )
+
+    @property
+    def listens(self) -> bool:
+        """Whether messages can be told from forgeries."""
+        return bool(self._secrets)
 
     def checkout(self, payment: Payment, back_url: str) -> Checkout:
         """Open a Checkout session."""
@@ -138,11 +157,11 @@ class StripeDesk:
     def hear(self, raw: bytes, signature: str | None) -> News | None:
         """Check a webhook's signature, then ask what its object is like now."""
         self._verify(raw, signature)
-        event = orjson.loads(raw)
         try:
+            event = orjson.loads(raw)
             kind, subject = str(event["type"]), event["data"]["object"]
             event_id, object_id = str(event["id"]), str(subject["id"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise BadRequest("Not an event of Stripe") from error
         ask = self._askers().get(kind)
         if ask is None:

@@ -6,7 +6,7 @@ import structlog
 from celery import Celery
 
 from routing.errors import Unavailable
-from workers import attempt, sweep
+from workers import attempt, cashier, sweep
 from workers.pools import ATTEMPT_TASK
 from workers.process import Process
 
@@ -45,6 +45,22 @@ def register(celery: Celery, process: Process) -> None:
     def forget_contents() -> None:
         process.sweeper.forget_contents()
 
+    _register_cashier(celery, process)
+
     # Task.backend is looked up per thread, so under gevent every task would build a new (disabled)
     # result backend: a tenth of a worker's time.
     run_attempt.backend = celery.backend
+
+
+def _register_cashier(celery: Celery, process: Process) -> None:
+    @celery.task(name=cashier.TOP_UP_TASK, ignore_result=True)
+    def top_up() -> None:
+        process.cashier.top_up()
+
+    @celery.task(name=cashier.PAYMENTS_TASK, ignore_result=True)
+    def look_after_payments() -> None:
+        process.cashier.look_after()
+
+    @celery.task(name=cashier.EXPIRY_TASK, ignore_result=True)
+    def expire_credit() -> None:
+        process.cashier.expire()

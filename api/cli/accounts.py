@@ -14,6 +14,7 @@ from api.cli.money import dollars, usd
 from api.cli.table import json_option, show
 from billing.accounts import (
     Account,
+    AccountKind,
     Grant,
     budget_of,
     change_policy,
@@ -41,10 +42,12 @@ def accounts_group() -> None:
 
 @accounts_group.command("create")
 @click.argument("name")
-def create_account_command(name: str) -> None:
+@click.option("--organization", is_flag=True, help="It has members: pointsman members add.")
+def create_account_command(name: str, organization: bool) -> None:  # noqa: FBT001 - as below
     """Open an account and print its id."""
+    kind: AccountKind = "organization" if organization else "personal"
     with opened(settings_of_shell()) as ledger:
-        click.echo(create_account(ledger, name, SystemClock().now_ms()).id)
+        click.echo(create_account(ledger, name, SystemClock().now_ms(), kind).id)
 
 
 @accounts_group.command("list")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from routing.errors import ConfigError, ConfigProblem
+from routing.sealing import new_secret
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
@@ -51,6 +52,11 @@ class Home:
     def env(self) -> Path:
         """Shell exports with the base URL and both keys, for scripts to source."""
         return self.path / "env"
+
+    @property
+    def secret_file(self) -> Path:
+        """The secret of the embedded start; whoever has it opens what is sealed in the ledger."""
+        return self.path / "secret"
 
     def prepare(self) -> None:
         """Make the folders, readable by their owner only, and empty the counters.
@@ -94,6 +100,22 @@ class Home:
         finally:
             os.close(descriptor)
 
+    def read_secret(self) -> str:
+        """The secret of an earlier start; "" when there was none."""
+        try:
+            return self.secret_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
+    def secret(self) -> str:
+        """The same; the first time it is made. Call it under `lock`."""
+        known = self.read_secret()
+        if known:
+            return known
+        made = new_secret()
+        self._write(self.secret_file, made + "\n")
+        return made
+
     def read_keys(self) -> Keys | None:
         """The keys of an earlier start; None when there are none to be read."""
         try:
@@ -114,9 +136,15 @@ class Home:
             f"export POINTSMAN_API_KEY={keys.inference}\n"
             f"export POINTSMAN_MANAGEMENT_KEY={keys.management}\n"
         )
-        draft = self.env.with_name("env.new")
+        self._write(self.env, text)
+
+    def _write(self, path: Path, text: str) -> None:
+        """A whole file or none, for its owner's eyes only from the first byte on."""
+        draft = path.with_name(f"{path.name}.new")
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        draft.replace(self.env)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)

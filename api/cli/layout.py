@@ -108,7 +108,9 @@ class Layout:
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """What is set for the children on top of the environment we were given."""
         settings = self.settings
+        secret = settings.secret.get_secret_value()
         return {
+            **({"POINTSMAN_SECRET": secret} if secret else {}),
             "PATH": path_with_programs(given),
             "PYTHONUNBUFFERED": "1",
             "POINTSMAN_HOME": str(self.home.path),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from pydantic import SecretStr
 
 from api.cli.home import Home
 from api.cli.layout import redis_url
@@ -15,9 +16,12 @@ from routing.settings import Settings, environment
 
 
 def settings_of_shell() -> Settings:
-    """The settings; Redis is the embedded one unless the environment names another."""
+    """The settings; Redis and secret are the embedded ones unless the environment has others."""
     settings = Settings.from_env()
-    return settings.model_copy(update={"redis_url": redis_url(settings, environment())})
+    update: dict[str, object] = {"redis_url": redis_url(settings, environment())}
+    if not settings.secret.get_secret_value():
+        update["secret"] = SecretStr(Home(settings.home.resolve()).read_secret())
+    return settings.model_copy(update=update)
 
 
 @contextmanager

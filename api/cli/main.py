@@ -18,6 +18,8 @@ from api.cli.redis_server import redis_command
 from api.cli.run import run
 from api.cli.secrets import secrets_group
 from api.cli.up import up
+from api.cli.usage import receipt_command, reconcile_command
+from api.cli.users import members_group, users_group
 from routing.errors import ConfigError, RouterError
 
 
@@ -57,6 +59,8 @@ for _command in (
     migrate_command,
     pools,
     accounts_group,
+    users_group,
+    members_group,
     keys_group,
     budgets_group,
     credits_group,
@@ -64,6 +68,8 @@ for _command in (
     secrets_group,
     figures_command,
     explain_command,
+    receipt_command,
+    reconcile_command,
     doctor,
 ):
     pointsman.add_command(_command)

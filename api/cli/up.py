@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import click
 import httpx
+from pydantic import SecretStr
 
 from api.cli.banner import Banner, Sandbox, render
 from api.cli.catalog import catalog_of
@@ -53,6 +55,7 @@ def up(only: str, no_simulator: bool) -> None:  # noqa: FBT001 - click passes op
     # The children run in the checkout; a relative database URL must mean the same file to all.
     with layout.home.lock(), contextlib.chdir(root()):
         _check(layout)
+        layout = _with_secret(layout)
         commands = layout.children(given, root())
         keys = _prepare(layout)
         sandbox = _sandbox(layout.settings)
@@ -67,6 +70,14 @@ def _check(layout: Layout) -> None:
         found = (*found, risk)
     if found:
         raise ConfigError(found)
+
+
+def _with_secret(layout: Layout) -> Layout:
+    """What is sealed has to open again after the next start: ours is kept in POINTSMAN_HOME."""
+    if layout.settings.secret.get_secret_value():
+        return layout
+    secret = SecretStr(layout.home.secret())
+    return replace(layout, settings=layout.settings.model_copy(update={"secret": secret}))
 
 
 def _prepare(layout: Layout) -> Keys:

@@ -8,6 +8,7 @@ is posted to it without one is refused before its route runs.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -221,6 +222,11 @@ class Sessions:
         """Before each route: the form is small, and was sent by one of our own pages."""
         if not self._secret:
             raise Unavailable("There are no pages here: the operator has to set POINTSMAN_SECRET.")
+        if not self._origin and not _is_loopback(request.host):
+            raise Forbidden(
+                "Pages are not served unencrypted to other machines: the operator has to set "
+                "POINTSMAN_PUBLIC_URL to the https:// address that browsers use."
+            )
         request.max_content_length = FORM_MAX_BYTES
         request.max_form_memory_size = FORM_MAX_BYTES
         if request.method in _READS:
@@ -286,6 +292,14 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     known = parts.scheme in {"http", "https"} and parts.netloc and "@" not in parts.netloc
     return f"{parts.scheme}://{parts.netloc}".lower() if known else ""
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def _guarded(response: Response) -> Response:

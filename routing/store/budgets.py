@@ -12,6 +12,8 @@ from routing.wire.account import Budget, KeyRecord
 
 #: Windows end after a month at most; their caches go some days later.
 WINDOW_TTL_MS = 40 * 86_400_000
+#: A process that dies between reserving and paying leaves its hold to the sweep for so long.
+RESERVE_MS = 60_000
 #: A cached key outlives an outage of SQL by this; a revoked one is deleted at once.
 KEY_TTL_MS = 3_600_000
 
@@ -46,6 +48,19 @@ class Budgets:
             args += (budget.scope, budget.available_nano, budget.version, ttl_ms)
         reply: int = self._scripts.run("release", (keys.HOLDS_DUE,), args)
         return reply
+
+    def reserve(self, scope: str, hold_id: str) -> int | None:
+        """Hold all that is free of a balance, so that no request spends what is about to leave it.
+
+        It is given back by `post(…, [hold_id])`, together with the new balance. Reserving again
+        under the same id holds no more.
+
+        Returns:
+            How much is held; None where the balance is not cached.
+        """
+        names = (keys.budget(scope), keys.hold(hold_id), keys.HOLDS_DUE)
+        held = int(self._scripts.run("reserve", names, (scope, hold_id, RESERVE_MS)))
+        return None if held < 0 else held
 
     def window(self, key: str) -> int:
         """How often a fixed window (`redis_keys.limit`) has been counted up."""

@@ -7,8 +7,8 @@
     jobs:due                   zset    admit, claim, renew   id -> ms: doorbell or lease overdue,
                                                              or a parked job is to be woken
     bud:<scope>                hash    admit, release        avail, held, ver (nano-dollars)
-    hold:<id>                  hash    admit                 scope -> nano, until released
-    holds:due                  zset    admit                 id -> ms: a hold to look into
+    hold:<id>                  hash    admit, reserve        scope -> nano, until released
+    holds:due                  zset    admit, reserve        id -> ms: a hold to look into
     idem:<account>:<key>       string  admit                 job id and fingerprint, 24 h
     lim:<what>:<who>:<window>  string  admit                 counter of a fixed window
     gcra:<what>:<who>          string  admit, finish         us until a rate is free again

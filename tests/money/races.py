@@ -26,7 +26,7 @@ from billing.ledger import balances
 from billing.spend import spent_by
 from routing.budgets import Interval, LimitReset, account_scope, member, organisation
 from routing.clock import SystemClock
-from routing.errors import PaymentRequired, RouterError
+from routing.errors import Forbidden, PaymentRequired, RouterError
 from routing.wire.account import KeyRecord
 from routing.wire.job import JobSpec
 from tests.money.ground import (
@@ -47,11 +47,14 @@ from tests.money.table import Row
 PROCESSES = 4
 WORTH = 10
 RICH_NANO = 10**12
+#: Of a hundred that are let in, how many end, and are settled, while others still ask.
+ENDS = 50
 #: One caller that does not come back must not stop the others for ever.
 ROUND_S = 60.0
 RESETS: tuple[LimitReset | None, ...] = (None, "daily", "weekly", "monthly")
 INTERVALS: tuple[Interval, ...] = ("lifetime", "daily", "weekly", "monthly")
 
+_REFUSALS = {PaymentRequired.__name__, Forbidden.__name__}
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -63,6 +66,7 @@ class Order:
         ends: of a hundred that were let in, how many end while others still ask.
     """
 
+    place: Place
     hashes: tuple[str, ...]
     model: str
     ends: int
@@ -169,7 +173,7 @@ def run(
     for number in range(rounds):
         now_ms = ground.clock.now_ms()
         setting = scene(ground.ledger, number, now_ms)
-        told = callers.ask(setting, requests, row.seed + number)
+        told = callers.ask(ground, setting, requests, row.seed + number)
         rest = [JobSpec.from_json(raw) for raw in told.admitted]
         rng = random.Random(row.seed + number)  # noqa: S311 - repeatable
         for spec in rest:
@@ -185,7 +189,7 @@ def _judge(ground: Ground, setting: Setting, told: Told, row: Row, name: str) ->
         row.wants(f"{name}: let in", len(told.admitted), setting.exactly)
     elif len(told.admitted) < WORTH:
         row.broken.append(f"{name}: only {len(told.admitted)} were let in")
-    strange = {why: n for why, n in told.refused.items() if why != PaymentRequired.__name__}
+    strange = {why: n for why, n in told.refused.items() if why not in _REFUSALS}
     row.wants(f"{name}: refused otherwise", strange, {})
     now_ms = ground.clock.now_ms()
     with ground.ledger.reading() as connection:
@@ -200,15 +204,12 @@ def _judge(ground: Ground, setting: Setting, told: Told, row: Row, name: str) ->
 class Callers:
     """Processes that ask all at once. Use as a context manager."""
 
-    def __init__(self, ground: Ground, processes: int, threads: int) -> None:
-        self._ground = ground
+    def __init__(self, processes: int, threads: int) -> None:
         self._pipes: list[Connection] = []
         self._processes = []
         for _ in range(processes):
             ours, theirs = _spawn.Pipe()
-            process = _spawn.Process(
-                target=_caller, args=(theirs, ground.place, threads), daemon=True
-            )
+            process = _spawn.Process(target=_caller, args=(theirs, threads), daemon=True)
             process.start()
             self._pipes.append(ours)
             self._processes.append(process)
@@ -223,17 +224,21 @@ class Callers:
             process.join(ROUND_S)
             process.kill()
 
-    def ask(self, setting: Setting, requests: int, seed: int) -> Told:
+    def ask(self, ground: Ground, setting: Setting, requests: int, seed: int) -> Told:
         """Have requests asked by all processes at once; settles meanwhile what has ended."""
         share = requests // len(self._pipes)
         turns = itertools.cycle(setting.hashes)
         for place, pipe in enumerate(self._pipes):
             hashes = tuple(itertools.islice(turns, share))
-            order = Order(hashes=hashes, model=setting.model, ends=50, seed=seed * 10 + place)
-            pipe.send(order)
+            mine = seed * len(self._pipes) + place
+            pipe.send(
+                Order(
+                    place=ground.place, hashes=hashes, model=setting.model, ends=ENDS, seed=mine
+                )
+            )
         told, left = Told(), list(self._pipes)
         while left:
-            self._ground.settle()
+            ground.settle()
             for pipe in list(left):
                 if pipe.poll(0.005):
                     part: Told = pipe.recv()
@@ -244,23 +249,26 @@ class Callers:
 
 
 @contextmanager
-def callers(ground: Ground, *, processes: int = PROCESSES, requests: int) -> Iterator[Callers]:
+def callers(*, processes: int = PROCESSES, requests: int) -> Iterator[Callers]:
     """As many as so many requests at once need."""
-    found = Callers(ground, processes, requests // processes)
+    found = Callers(processes, requests // processes)
     try:
         yield found
     finally:
         found.close()
 
 
-def _caller(pipe: Connection, place: Place, threads: int) -> None:
-    """One process: its own acceptor, its own connections, a thread for each request."""
-    ground = Ground(place, SystemClock())
+def _caller(pipe: Connection, threads: int) -> None:
+    """One process: its own acceptors, its own connections, a thread for each request."""
+    grounds: dict[Place, Ground] = {}
     with ThreadPoolExecutor(threads) as pool:
         pipe.send("ready")
         while (order := pipe.recv()) is not None:
-            pipe.send(_ask_all(ground, pool, order))
-    ground.close()
+            if order.place not in grounds:
+                grounds[order.place] = Ground(order.place, SystemClock())
+            pipe.send(_ask_all(grounds[order.place], pool, order))
+    for ground in grounds.values():
+        ground.close()
 
 
 def _ask_all(ground: Ground, pool: ThreadPoolExecutor, order: Order) -> Told:

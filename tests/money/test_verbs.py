@@ -105,13 +105,16 @@ class Verbs(RuleBasedStateMachine):
     def refund(self, payment: Payment, ends: str) -> None:
         """What is given back is never more than is left and not held."""
         free_nano = self.model.left(self.credit) - self.model.held[self.credit]
-        held_nano = self.till.budgets.held_nano(self.credit)
+        hold = f"refund {next(self.till.numbers)}"
+        reserved = self.till.budgets.reserve(self.credit, hold)
         try:
             told = refunds.begin(
-                self.ledger, payment.id, self.account_id, TERMS, self.now_ms, held_nano
+                self.ledger, payment.id, self.account_id, TERMS, self.now_ms, reserved
             )
         except Conflict:
             return
+        finally:
+            self.till.budgets.post((), [hold])
         if told.new:
             assert 0 < told.payment.refunded_nano <= min(free_nano, payment.credit_nano)
             self._took(told.payment.refunded_nano, told)
@@ -183,8 +186,7 @@ class Verbs(RuleBasedStateMachine):
         was_open = let.job_id in self.model.open
         new = self.till.settle(*[charge] * times)
         assert new == was_open
-        paid = draws_of(let.key, tokens, let.created_ms, byok=let.byok, fee_ppm=let.fee_ppm)
-        # A rule counts as it is now, a hold as it was.
+        paid = spent_by(let, tokens)
         self.model.settle(let.job_id, {} if charge.insured else paid)
 
     @rule(which=st.integers(0, 1), limit=st.one_of(st.none(), cents))
@@ -196,12 +198,13 @@ class Verbs(RuleBasedStateMachine):
             lambda terms: replace(terms, limit_nano=limit),
             self.now_ms,
         )
-        record = self.till.record(self.keys[which])
-        if told.budget is not None:
+        # Windows that are over are told with their next settlement, if at all.
+        own = key_scope(self.keys[which], None, 0).partition("@")[0]
+        for scope in [name for name in self.model.cap if name.startswith(own)]:
+            del self.model.cap[scope]
+        if told.budget is not None and limit is not None:
             self.till.budgets.post((told.budget,))
-            # What was spent while there was no limit counts as well.
-            scope = key_scope(record.key_hash, record.limit_reset, self.now_ms)
-            self.model.cap[scope] = told.budget.available_nano + self.model.spent[scope]
+            self.model.cap[told.budget.scope] = limit
 
     @rule(days=st.sampled_from([1, 7, 31]))
     def time_goes_by(self, days: int) -> None:
@@ -237,6 +240,14 @@ class Verbs(RuleBasedStateMachine):
             caps[owner_scope(owner, interval, self.now_ms)] = limit
         for scope, cap in caps.items():
             self.model.cap.setdefault(scope, cap)
+
+
+def spent_by(let: Let, tokens: int) -> dict[str, int]:
+    """What an answer counts as in every window it falls into, whether that is bounded or not."""
+    key = replace(let.key, limit_nano=0)
+    paid = draws_of(key, tokens, let.created_ms, byok=let.byok, fee_ppm=let.fee_ppm)
+    free = {free_byok_scope(key.account_id, let.created_ms): 1} if let.byok else {}
+    return paid | free
 
 
 def sequences(ledger: Ledger, redis_url: str, size: Size, count: int) -> None:

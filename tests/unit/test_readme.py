@@ -11,7 +11,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_every_setting_stands_in_the_table_with_its_default():
     for name, field in Settings.model_fields.items():
-        default = "" if field.default == "" else f"`{field.default}`"
+        default = f"`{field.default}`" if str(field.default) else ""
         assert f"| `POINTSMAN_{name.upper()}` | {default} | {field.description} |" in README, name
 
 

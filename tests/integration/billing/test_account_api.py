@@ -8,6 +8,7 @@ from flask import Flask, jsonify
 from flask.testing import FlaskClient
 
 from api.account import FreeToday, blueprint
+from api.keys import workspace_of
 from billing.db import Ledger
 from billing.settlement import settle
 from routing.clock import FixedClock
@@ -87,13 +88,17 @@ def test_a_key_reads_its_limit_and_spend(ledger: Ledger):
                 "interval": "10s",
                 "note": "This field is deprecated and safe to ignore.",
             },
+            "rpm": None,
+            "tpm": None,
+            "parallel": None,
+            "account_rate_limits": {"rpm": None, "tpm": None, "parallel": None},
             "budgets": [BUDGET],
             "effective_budget": BUDGET,
             "free_model_daily_requests": {"limit": 50, "used": 3, "remaining": 47},
             "allowed_data_regions": ["global"],
             "creator_user_id": None,
             "organization_id": None,
-            "workspace_id": None,
+            "workspace_id": workspace_of(customer.account_id),
         }
     }
 
@@ -202,6 +207,8 @@ def test_a_generation_is_told_in_full(ledger: Ledger, kind):
         "http_referer": "https://app.example",
         "is_byok": False,
         "external_user": "u-1",
+        "app_id": 1,
+        "workspace_id": workspace_of(customer.account_id),
         "api_type": "completions",
         "data_region": "global",
     }

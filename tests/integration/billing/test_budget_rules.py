@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -182,16 +183,35 @@ def test_budgets_set_at_once_stay_in_order(ledger, customer):
 
     def one(number: int) -> None:
         interval = INTERVALS[number % 4]
-        try:
+        with suppress(BadRequest):
             put(ledger, whose, Wanted(interval=interval, limit_nano=number + 1), NOW_MS)
-        except BadRequest:
-            pass
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, range(24)))
 
     limits = [one.limit_nano for one in listed(ledger, whose)]
     assert limits == sorted(set(limits))
+
+
+def test_budgets_change_while_spend_is_settled(ledger, customer):
+    """Whatever comes last, the newest that caches are told is what is left."""
+    whose = of_all(customer)
+
+    def settled(number: int) -> tuple[Budget, ...]:
+        found = settle(ledger, [customer.charge(number)], NOW_MS).budgets
+        return tuple(budget for budget in found if whose.owner in budget.scope)
+
+    def changed(number: int) -> tuple[Budget, ...]:
+        return put(ledger, whose, daily(USD + number), NOW_MS).left
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(settled if n % 2 else changed, n) for n in range(40)]
+        told = [budget for job in jobs for budget in job.result()]
+
+    newest = max(told, key=lambda budget: budget.version)
+    (stands,) = standing(ledger, (whose.owner,), NOW_MS)
+    assert stands.spent_nano == 20 * COST_NANO
+    assert newest.available_nano == stands.budget.limit_nano - stands.spent_nano
 
 
 def test_taking_a_budget_away_is_idempotent(ledger, customer):

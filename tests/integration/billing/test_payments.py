@@ -235,7 +235,7 @@ def test_what_is_unused_can_be_refunded_once(ledger: Ledger, customer: Customer)
 
 def test_what_requests_hold_is_not_refunded(ledger: Ledger, customer: Customer):
     payment = paid(ledger, customer)
-    begun = refunds.begin(ledger, payment.id, customer.account_id, TERMS, NOW_MS, held_nano=4 * USD)
+    begun = refunds.begin(ledger, payment.id, customer.account_id, TERMS, NOW_MS, free_nano=6 * USD)
     assert begun.payment.refunded_nano == 6 * USD
 
 

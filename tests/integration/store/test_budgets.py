@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from routing.store import redis_keys as keys
-from routing.store.budgets import KEY_TTL_MS, WINDOW_TTL_MS, Cached, KeyCache
-from routing.store.jobs import Admitted, NotLoaded
+from routing.store.budgets import KEY_TTL_MS, RESERVE_MS, WINDOW_TTL_MS, Cached, KeyCache
+from routing.store.jobs import Admitted, CannotPay, NotLoaded
 from routing.wire.account import Budget, KeyRecord
 from tests.fixtures.desk import ACCOUNT, KEY, Desk
 from tests.fixtures.redis import Store
@@ -77,6 +77,34 @@ def test_a_lost_cache_neither_goes_below_zero_nor_counts_as_a_balance(desk: Desk
     assert desk.admit("gen-2") == NotLoaded(ACCOUNT)
     desk.grant(100, version=1)
     assert desk.admit("gen-2") == Admitted()
+
+
+def test_what_is_reserved_nobody_else_spends(desk: Desk):
+    # Given a balance of which requests hold a part
+    desk.grant(100)
+    desk.admit("gen-1", hold_nano=30)
+    # When the rest is reserved, twice under one name
+    assert [desk.budgets.reserve(ACCOUNT, "refund 1") for _ in range(2)] == [70, 70]
+    # Then nobody is let in, until it is given back with the balance that is left
+    assert desk.admit("gen-2", hold_nano=1) == CannotPay(ACCOUNT, 100, 100)
+    left = Budget(scope=ACCOUNT, available_nano=50, version=2)
+    assert desk.budgets.post((left,), ["refund 1"]) == 1
+    assert (available(desk), desk.budgets.held_nano(ACCOUNT)) == (50, 30)
+    assert desk.admit("gen-2", hold_nano=20) == Admitted()
+    # And a reservation that nobody gives back is found
+    desk.budgets.reserve(ACCOUNT, "refund 2")
+    assert desk.budgets.reserve(ACCOUNT, "refund 3") == 0
+    desk.grant(150, version=3)
+    assert desk.budgets.reserve(ACCOUNT, "refund 3") == 100
+    later_ms = desk.store.now_ms() + RESERVE_MS + 1
+    assert desk.budgets.overdue_holds(later_ms, most=10) == ["refund 3"]
+
+
+def test_what_is_not_cached_cannot_be_reserved(desk: Desk):
+    assert desk.budgets.reserve(ACCOUNT, "refund 1") is None
+    desk.grant(-5)
+    assert desk.budgets.reserve(ACCOUNT, "refund 1") == 0
+    assert desk.budgets.open_holds() == 0
 
 
 def test_limits_of_keys_leave_the_cache_and_accounts_stay(desk: Desk):

@@ -17,6 +17,7 @@ from billing.api_keys import KeyTerms
 from routing.errors import Unauthorized
 from routing.store import redis_keys
 from routing.store.budgets import Budgets, KeyCache
+from routing.wire.account import RateLimits
 from tests.fixtures.charges import COST_NANO, NOW_MS
 from tests.fixtures.customers import make_customer
 
@@ -25,6 +26,7 @@ FIELDS = {
     "include_byok_in_limit", "usage", "usage_daily", "usage_weekly", "usage_monthly",
     "byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly", "created_at",
     "updated_at", "expires_at", "last_used_at", "creator_user_id", "workspace_id", "external_user",
+    "rpm", "tpm", "parallel",
 }  # fmt: skip
 
 
@@ -304,6 +306,14 @@ def test_only_keys_that_manage_may_manage(site, manager):
         ({"expires_at": "0000-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2025-12-04T00:00:00Z"}, "expires_at"),
         ({"expires_at": 1_900_000_000}, "expires_at"),
+        ({"rpm": 0}, "rpm"),
+        ({"rpm": -1}, "rpm"),
+        ({"rpm": 1.5}, "rpm"),
+        ({"rpm": True}, "rpm"),
+        ({"tpm": 6_000_001}, "tpm"),
+        ({"tpm": "100"}, "tpm"),
+        ({"parallel": 0}, "parallel"),
+        ({"parallel": 2**63}, "parallel"),
         ({"workspace_id": "0df9e665-d932-5740-b2c7-b52af166bc11"}, "workspace_id"),
     ],
 )
@@ -336,6 +346,25 @@ def test_a_limit_is_exact_and_never_more_than_was_said(site, manager, limit, nan
     found = api_keys.find(site.ledger, api_keys.hash_key(text), NOW_MS)
     assert found is not None
     assert found.limit_nano == nano
+
+
+def test_how_fast_a_key_may_ask_is_set_changed_and_taken_back(site, manager):
+    text, data = manager.makes(rpm=60, tpm=6_000_000)
+    assert (data["rpm"], data["tpm"], data["parallel"]) == (60, 6_000_000, None)
+
+    after = manager("PATCH", f"/{data['hash']}", json={"rpm": None, "parallel": 5})["data"]
+
+    assert (after["rpm"], after["tpm"], after["parallel"]) == (None, 6_000_000, 5)
+    found = api_keys.find(site.ledger, api_keys.hash_key(text), NOW_MS)
+    assert found is not None
+    assert found.rates == RateLimits(tpm=6_000_000, parallel=5)
+
+
+@pytest.mark.parametrize("field", ["limit_usd", "limt", "kind", "account_id", "app_id", "hash"])
+def test_a_field_that_nobody_knows_is_an_error(manager, field):
+    manager("POST", status=400, json={"name": "k", field: 5})
+    key = manager.site.customer.key.key_hash
+    manager("PATCH", f"/{key}", status=400, json={field: 5})
 
 
 def test_bodies_that_are_no_terms(manager):

@@ -101,3 +101,72 @@ def test_a_personal_account_is_no_organization(ledger: Ledger, ask: Any):
 
     for account in (own, "user_none"):
         assert ask(account).get(PATH).status_code == 404
+
+
+@pytest.fixture
+def org(ledger: Ledger) -> str:
+    return members.create_organization(ledger, "Engines", _user(ledger, "ada"), NOW_MS).id
+
+
+def test_a_member_is_added_changed_and_removed(ledger: Ledger, ask: Any, org: str):
+    bob = _user(ledger, "bob")
+    client = ask(org)
+
+    added = client.post(PATH, json={"email": "BOB@example.com"})
+    assert (added.status_code, added.json["data"]["role"]) == (201, "org:member")
+    assert client.post(PATH, json={"email": "bob@example.com"}).status_code == 409
+    changed = client.patch(f"{PATH}/{bob}", json={"role": "org:admin"})
+    assert changed.json["data"] == added.json["data"] | {"role": "org:admin"}
+    assert client.delete(f"{PATH}/{bob}").json == {"deleted": True}
+    assert client.delete(f"{PATH}/{bob}").status_code == 404
+    assert client.get(PATH).json["total_count"] == 1
+
+
+def test_the_last_admin_stays(ledger: Ledger, ask: Any, org: str):
+    ada = members.members_of(ledger, org)[0][0].user.id
+
+    assert ask(org).delete(f"{PATH}/{ada}").status_code == 409
+    assert ask(org).patch(f"{PATH}/{ada}", json={"role": "org:member"}).status_code == 409
+
+
+def test_people_of_others_are_strangers(ledger: Ledger, ask: Any, org: str):
+    bob = _user(ledger, "bob")
+    theirs = members.create_organization(ledger, "Other", bob, NOW_MS).id
+    client = ask(org)
+
+    unknown = client.delete(f"{PATH}/user_{'x' * 27}")
+    for user_id in (bob, "x", "user_%00"):
+        answer = client.delete(f"{PATH}/{user_id}")
+        assert (answer.status_code, answer.json) == (404, unknown.json)
+        answer = client.patch(f"{PATH}/{user_id}", json={"role": "org:admin"})
+        assert (answer.status_code, answer.json) == (404, unknown.json)
+    assert members.role_of(ledger, theirs, bob) == "admin"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"email": ""},
+        {"email": 7},
+        {"email": "a\x00@b.c"},
+        {"email": "x" * 300},
+        {"email": "bob@example.com", "role": "admin"},
+        {"email": "bob@example.com", "role": "org:owner"},
+        {"email": "bob@example.com", "account_id": "user_x"},
+        {"email": "bob@example.com", "site_admin": True},
+    ],
+)
+def test_a_body_that_cannot_be_is_refused(
+    ledger: Ledger, ask: Any, org: str, body: dict[str, object]
+):
+    _user(ledger, "bob")
+
+    assert ask(org).post(PATH, json=body).status_code == 400
+    assert members.members_of(ledger, org)[1] == 1
+
+
+def test_strangers_and_large_bodies_are_refused(ask: Any, org: str):
+    assert ask(org).post(PATH, json={"email": "who@example.com"}).status_code == 404
+    assert ask(org).post(PATH, data=b" " * 70_000).status_code == 413
+    assert ask("user_none").post(PATH, json={"email": "a@b.c"}).status_code == 404

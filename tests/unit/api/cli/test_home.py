@@ -4,9 +4,12 @@ import stat
 import subprocess
 
 import pytest
+from pydantic import SecretStr
 
 from api.cli.home import Home, Keys
 from routing.errors import ConfigError
+from routing.sealing import secret_of
+from routing.settings import Settings
 
 KEYS = Keys(inference="sk-or-v1-" + "a" * 64, management="sk-or-v1-" + "b" * 64)
 URL = "http://127.0.0.1:8080/api/v1"
@@ -99,3 +102,14 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
 
     with pytest.raises(ConfigError, match=r"POINTSMAN_HOME: .* cannot be used"):
         Home(tmp_path / "file" / "data").prepare()
+
+
+def test_the_secret_is_made_once_and_is_the_owners_alone(home):
+    assert home.read_secret() == ""
+
+    secret = home.secret()
+
+    assert mode(home.secret_file) == 0o600
+    assert secret_of(Settings(secret=SecretStr(secret)))
+    assert home.secret() == home.read_secret() == secret
+    assert Home(home.path).secret() == secret

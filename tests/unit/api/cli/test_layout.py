@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from api.cli.layout import Choice, plan
 from routing.errors import ConfigError
@@ -147,3 +148,11 @@ def test_an_open_redis_elsewhere_is_refused_unless_permitted(tmp_path, url):
     assert problem is not None
     assert "without a password" in problem.message
     assert insecure(settings(tmp_path, redis_url=url, allow_insecure=True)) is None
+
+
+def test_a_secret_is_handed_to_every_process(tmp_path):
+    without = plan(settings(tmp_path), {}, PROCFILE, Choice())
+    having = plan(settings(tmp_path, secret=SecretStr("s")), {}, PROCFILE, Choice())
+
+    assert "POINTSMAN_SECRET" not in without.environment({})
+    assert having.environment({}).get("POINTSMAN_SECRET") == "s"

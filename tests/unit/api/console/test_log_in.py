@@ -16,7 +16,10 @@ WRONG = "wrong horse battery"
 
 def test_the_right_password_lets_in_and_back_to_the_page_that_was_wanted(browser: Browser):
     wanted = browser.get("/account/members?page=2")
-    assert (wanted.status_code, wanted.location) == (303, "/login?next=%2Faccount%2Fmembers%3Fpage%3D2")
+    assert (wanted.status_code, wanted.location) == (
+        303,
+        "/login?next=%2Faccount%2Fmembers%3Fpage%3D2",
+    )
 
     asked = browser.get(wanted.location)
     assert 'value="/account/members?page=2"' in asked.text
@@ -93,6 +96,24 @@ def test_with_tls_no_other_host_can_set_the_cookie(make_place: Callable[..., Pla
     assert all("Domain" not in c for c in answer.headers.getlist("Set-Cookie"))
 
 
+@pytest.mark.parametrize("host", ["router.example.com", "10.0.0.5:8080", "127.0.0.1.evil.com"])
+def test_nothing_is_typed_into_an_unencrypted_page(make_place: Callable[..., Place], host: str):
+    browser = make_place().browser()
+
+    answer = browser.client.get("/login", base_url=f"http://{host}")
+
+    assert answer.status_code == 403
+    assert "POINTSMAN_PUBLIC_URL" in answer.text
+    assert "password" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:9", "[::1]:8080", "a.localhost"])
+def test_on_the_machine_itself_no_tls_is_needed(place: Place, host: str):
+    answer = place.browser().client.get("/login", base_url=f"http://{host}")
+
+    assert answer.status_code == 200
+
+
 def test_logging_out_ends_it_on_the_server_too(place: Place, browser: Browser):
     browser.log_in()
     cookie = browser.client.get_cookie("pointsman")
@@ -157,14 +178,29 @@ def test_without_redis_nobody_guesses(
     assert answer.mimetype == "text/html"
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout", "/account/name", "/account/switch"])
-def test_a_form_without_our_token_is_refused(browser: Browser, path: str):
+def test_a_form_without_our_token_is_refused(place: Place, browser: Browser):
+    browser.log_in()
+    paths = [r.rule for r in place.app.url_map.iter_rules() if "POST" in (r.methods or set())]
+    assert len(paths) > 10
+
+    for path in paths:
+        for token in ("", "x", browser.token + "x"):
+            answer = browser.client.post(path, data={"csrf_token": token})
+            assert answer.status_code == 400, path
+    assert browser.get("/account").status_code == 200
+
+
+def test_a_cookie_that_others_set_is_not_logged_in(place: Place, browser: Browser):
+    planted = place.browser()
+    planted.client.set_cookie("pointsman", "x" * 43)
+    browser.client.set_cookie("pointsman", "x" * 43)
+
     browser.log_in()
 
-    for token in ("", "x", browser.token + "x"):
-        answer = browser.client.post(path, data={"csrf_token": token})
-        assert answer.status_code == 400
-    assert browser.get("/account").status_code == 200
+    cookie = browser.client.get_cookie("pointsman")
+    assert cookie is not None
+    assert cookie.value != "x" * 43
+    assert planted.get("/account").status_code == 303
 
 
 def test_a_token_of_another_browser_is_refused(place: Place, browser: Browser):

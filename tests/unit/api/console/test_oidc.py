@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from api.console import people as account_pages
 from api.console.log_in import LogIn
 from api.console.oidc import Oidc, OidcProvider
 from api.console.session import Sessions
-from billing import people
+from billing import accounts, members, people
 from routing.clock import SystemClock
 from routing.metrics import WebMetrics
 from routing.settings import Settings
@@ -34,6 +35,7 @@ from tests.unit.api.console.conftest import SECRET, Browser, Place
 pytestmark = pytest.mark.enable_socket
 
 CLIENT = "pointsman"
+ALLOWANCE = 100_000_000
 KEY = RSAKey.generate_key(2048, {"kid": "k1"})
 OTHER_KEY = RSAKey.generate_key(2048, {"kid": "k1"})
 
@@ -91,7 +93,11 @@ class Issuer:
             "family_name": "Lovelace",
         } | self.claims
         told = {name: value for name, value in claims.items() if value is not None}
-        token = jwt.encode(self.header, told, self.key)
+        if self.header["alg"] == "none":
+            parts = (base64.urlsafe_b64encode(orjson.dumps(one)) for one in (self.header, told))
+            token = b".".join(part.rstrip(b"=") for part in parts).decode() + "."
+        else:
+            token = jwt.encode(self.header, told, self.key)
         return _json({"access_token": "a", "token_type": "Bearer", "id_token": token})
 
 
@@ -116,7 +122,7 @@ def issuer() -> Iterator[Issuer]:
 def make_browser(place: Place, issuer: Issuer) -> Any:
     """Browsers of a site that asks the issuer."""
 
-    def make(**terms: Any) -> Browser:
+    def make(*, open_to_all: bool = False, **terms: Any) -> Browser:
         settings = Settings(secret=SECRET)
         sessions, tries = Sessions(place.office, settings), Tries(place.redis)
         provider = OidcProvider(
@@ -126,7 +132,14 @@ def make_browser(place: Place, issuer: Issuer) -> Any:
         app = Flask("oidc", static_folder=None)
         errors.install(app, place.clock, WebMetrics(CollectorRegistry()))
         sessions.install(app)
-        log_in = LogIn(office=place.office, sessions=sessions, tries=tries, oidc=Oidc(provider))
+        log_in = LogIn(
+            office=place.office,
+            sessions=sessions,
+            tries=tries,
+            oidc=Oidc(provider),
+            open_to_all=open_to_all,
+            allowance_nano=ALLOWANCE,
+        )
         app.register_blueprint(log_in.blueprint())
         app.register_blueprint(account_pages.blueprint(place.office, sessions, tries))
         return Browser(app.test_client())
@@ -148,6 +161,11 @@ def _go(browser: Browser, issuer: Issuer, wanted: str = "/account") -> str:
 def _back(browser: Browser, state: str, **more: str) -> Any:
     query = {"code": "c", "state": state} | more
     return browser.client.get("/login/oidc/callback", query_string=query)
+
+
+def _balance(place: Place, user_id: str) -> int:
+    own = members.memberships_of(place.ledger, user_id)[0].account_id
+    return accounts.budget_of(place.ledger, own).available_nano
 
 
 def test_a_person_the_provider_vouches_for_is_let_in(
@@ -178,6 +196,19 @@ def test_strangers_are_let_in_only_where_that_is_set(
     eve = people.user_by_email(place.ledger, "eve@example.com")
     assert eve is not None
     assert eve.name == "Ada Lovelace"
+    assert _balance(place, eve.id) == ALLOWANCE
+    assert _balance(place, place.ada.id) == 0
+    assert _back(opened, _go(opened, issuer)).status_code == 303
+    assert _balance(place, eve.id) == ALLOWANCE
+
+
+def test_where_anybody_may_sign_up_an_address_proves_nothing(
+    place: Place, issuer: Issuer, make_browser: Any
+):
+    browser = make_browser(open_to_all=True, may_create=True)
+
+    assert _back(browser, _go(browser, issuer)).status_code == 401
+    assert people.password_of(place.ledger, "ada@example.com")[1] is not None
 
 
 @pytest.mark.parametrize("verified", [False, None, "true", 1])
@@ -236,6 +267,7 @@ def test_a_word_that_does_not_hold_lets_nobody_in(
         ({"alg": "RS256", "kid": "k1"}, OTHER_KEY),
         ({"alg": "HS256", "kid": "k1"}, OctKey.import_key(b"hush" * 8)),
         ({"alg": "RS256", "kid": "unknown"}, OTHER_KEY),
+        ({"alg": "none"}, None),
     ],
 )
 def test_a_signature_of_others_lets_nobody_in(

@@ -59,6 +59,18 @@ def test_a_password_is_changed_by_who_knows_it(place: Place, inside: Browser):
     assert place.browser().log_in(password=NEW).status_code == 303
 
 
+def test_all_browsers_are_logged_out_at_once(place: Place, inside: Browser):
+    other = place.browser()
+    other.log_in()
+    bob = place.add("bob")
+    bobs = place.browser()
+    bobs.log_in(bob.email)
+
+    assert inside.send("/account/logout-everywhere").location == "/login"
+
+    assert [one.get("/account").status_code for one in (inside, other, bobs)] == [303, 303, 200]
+
+
 def test_nobody_switches_to_an_account_of_others(place: Place, inside: Browser):
     bob = place.add("bob")
     theirs = members.memberships_of(place.ledger, bob.id)[0].account_id
@@ -74,7 +86,9 @@ def test_an_organization_is_opened_and_filled(place: Place, inside: Browser):
     place.add("bob")
     org = _org(place, inside)
 
-    assert inside.send("/account/members", email="BOB@example.com ", role="member").status_code == 303
+    assert (
+        inside.send("/account/members", email="BOB@example.com ", role="member").status_code == 303
+    )
 
     page = inside.get("/account/members").text
     assert re.search(r"<td>bob@example\.com</td>\s*<td>member</td>", page)
@@ -190,7 +204,7 @@ def test_every_page_needs_a_log_in(place: Place):
     browser.get("/login")
     for rule in place.app.url_map.iter_rules():
         path = rule.rule
-        if path.startswith(("/login", "/logout", "/auth", "/console.css")):
+        if path.startswith(("/login", "/logout", "/signup", "/auth", "/console.css")):
             continue
         posts = "POST" in (rule.methods or set())
         answer = browser.send(path) if posts else browser.get(path)
