@@ -55,8 +55,9 @@ from routing.wire.job import Api, Caller, JobSpec, PlanEntry, RouteNote
 from routing.wire.request import InferenceRequest
 from workers.pools import doorbell, interactive_queue
 
-#: An account and a key each load once, a clock is found ahead once; more means nothing holds.
-LOADS_MAX = 4
+#: An account, a key and its free use of own keys each load once, a fee is added once, a clock is
+#: found ahead once; each budget and each endpoint given up comes on top. More means nothing holds.
+LOADS_MAX = 6
 #: Scopes of the free use of own provider keys begin so.
 FREE_BYOK = "byok:"
 #: Of several budgets that are used up, the broadest is named.
@@ -237,7 +238,7 @@ class Acceptor:
         call repeats one.
         """
         skew_ms = 0
-        for _ in range(LOADS_MAX + len(spec.entries)):
+        for _ in range(LOADS_MAX + len(call.key.budgets) + len(spec.entries)):
             spec, admission = self._admission(call, spec, wanted)
             latest_ms = self.clock.now_ms() + skew_ms + ADMIT_WITHIN_MS
             result = self.jobs.admit(replace(admission, latest_ms=latest_ms))

@@ -1,4 +1,4 @@
-"""What a key may read about itself: its limits and spend, its account's credit, its generations."""
+"""What a key may read about itself: its limits and spend, and its generations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from billing.spend import owners_of
 from routing.budgets import MS_PER_DAY, LimitReset, reset_of, window_end_day
 from routing.catalog.pricing import usd
 from routing.clock import Clock
-from routing.errors import BadRequest, Forbidden, NotFound
+from routing.errors import BadRequest, NotFound
 from routing.ids import is_generation_id
 from routing.wire.account import KeyRecord
 from routing.wire.job import AttemptRecord
@@ -75,7 +75,7 @@ def blueprint(
     clock: Clock,
     free_today: Callable[[KeyRecord], FreeToday],
 ) -> Blueprint:
-    """Routes `/key`, `/auth/key`, `/credits` and `/generation`; the caller adds the base path.
+    """Routes `/key`, `/auth/key` and `/generation`; the caller adds the base path.
 
     Args:
         ledger: read only.
@@ -91,15 +91,6 @@ def blueprint(
         record = authenticate()
         now_ms = clock.now_ms()
         return jsonify({"data": key_body(_state(ledger, record, now_ms), free_today(record))})
-
-    @routes.get("/credits")
-    def credits_left() -> ResponseReturnValue:
-        record = authenticate()
-        if record.kind != "management":
-            raise Forbidden("Only management keys can perform this operation")
-        found = generations.credits_of(ledger, record.account_id)
-        total, used = usd(found.total_nano), usd(found.used_nano)
-        return jsonify({"data": {"total_credits": total, "total_usage": used}})
 
     @routes.get("/generation")
     def generation() -> ResponseReturnValue:

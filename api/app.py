@@ -27,14 +27,14 @@ from api import (
     organization,
     preferences,
     usage,
+    webhooks,
 )
 from api.accept import Acceptor
 from api.auth import Authenticator
 from api.byok_trial import Trial
 from api.console import site
-from api.credits import Counter
+from api.counter import Counter
 from api.credits import blueprint as credit_routes
-from api.credits import webhooks as webhook_routes
 from api.letting_go import LettingGo
 from api.office import Aside, Office
 from api.stream import Drain, Streamer
@@ -47,6 +47,7 @@ from routing.catalog.shapes import Endpoint
 from routing.clock import Clock, SystemClock
 from routing.metrics import WebMetrics
 from routing.preferences import Candidate, permitted
+from routing.processors import desk_of
 from routing.sealing import Sealer
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
@@ -57,7 +58,6 @@ from routing.store.mux import Mux
 from routing.store.scripts import Commands
 from routing.store.sticky import Sticky
 from routing.wire.account import KeyRecord, RoutingPolicy
-from workers.stripe_desk import StripeDesk
 
 #: Management calls that talk to the database at once; as many as it has connections for us.
 OFFICE_THREADS = 4
@@ -171,11 +171,10 @@ def create_app(parts: Parts) -> Flask:
     trial = Trial(acceptor=acceptor, streamer=streamer)
     counter = Counter(
         office=office,
-        desk=StripeDesk.of(parts.settings),
+        desk=desk_of(parts.settings),
         terms=PurchaseTerms.of(parts.settings),
-        back_url=f"{parts.settings.public_url.rstrip('/')}/account",
     )
-    app.register_blueprint(webhook_routes(counter))
+    app.register_blueprint(webhooks.blueprint(counter))
     for place, path in enumerate(BASE_PATHS):
         for blueprint in (
             inference.blueprint(authenticator, acceptor, streamer),
@@ -191,7 +190,7 @@ def create_app(parts: Parts) -> Flask:
             budgets.blueprint(office, manage),
             oauth.blueprint(office, authenticate),
             organization.blueprint(office, manage),
-            credit_routes(counter, manage),
+            credit_routes(counter, manage, parts.settings.public_url),
         ):
             name = blueprint.name if place == 0 else f"{blueprint.name}-{place}"
             app.register_blueprint(blueprint, url_prefix=path, name=name)

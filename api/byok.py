@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -78,6 +78,19 @@ class _Fields(Wire):
     declared_zdr: bool | None = None
 
 
+class _Order(Wire):
+    """In which order the keys of a provider are tried; every one is named once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider: Identifier
+    ids: _Names
+    fallback_ids: _Names = ()
+
+
+Shape = TypeVar("Shape", _Fields, _Order)
+
+
 def blueprint(
     office: Office,
     catalog: LiveCatalog,
@@ -118,6 +131,18 @@ def blueprint(
             account_id, lambda ledger: byok.create(ledger, sealer, account_id, key, terms, now_ms)
         )
         return jsonify({"data": key_body(made)}), 201
+
+    @routes.put("/byok/order", strict_slashes=False)
+    def arranged() -> ResponseReturnValue:
+        account_id, now_ms = authenticate().account_id, office.clock.now_ms()
+        asked = _model(_Order)
+        keys = office.change_account(
+            account_id,
+            lambda ledger: byok.arrange(
+                ledger, account_id, asked.provider, asked.ids, asked.fallback_ids, now_ms
+            ),
+        )
+        return jsonify({"data": [key_body(key) for key in keys], "total_count": len(keys)})
 
     @routes.get("/byok/<key_id>", strict_slashes=False)
     def one(key_id: str) -> ResponseReturnValue:
@@ -183,17 +208,22 @@ def key_body(key: ProviderKey) -> dict[str, Any]:
     }
 
 
-def _sent(manager: KeyRecord) -> _Fields:
-    """The body of this request, checked as far as it can be by itself."""
+def _model(shape: type[Shape]) -> Shape:
+    """The body of this request in one of the shapes above."""
     try:
         data = load_object(read_body(request, BODY_MAX_BYTES))
     except PayloadTooLarge:
         g.hang_up = hang_up(request)
         raise
     try:
-        given = _Fields.model_validate(data)
+        return shape.model_validate(data)
     except ValidationError as error:
         raise bad_request(error) from None
+
+
+def _sent(manager: KeyRecord) -> _Fields:
+    """The body of this request, checked as far as it can be by itself."""
+    given = _model(_Fields)
     for name, nothing in _NOT_HERE.items():
         if getattr(given, name) not in nothing:
             raise BadRequest(f"{name}: is not available here; leave it out", param=name)

@@ -23,7 +23,7 @@ from billing.key_list import KeyEntry
 from routing.catalog.pricing import usd
 from routing.errors import BadRequest, PayloadTooLarge
 from routing.wire.account import KeyRecord, RateLimits
-from routing.wire.validate import Wire, bad_request, load_object
+from routing.wire.validate import NO_NUL, Wire, bad_request, load_object
 
 #: A key's terms are a few short fields.
 BODY_MAX = 64 * 1024
@@ -35,6 +35,8 @@ _ABSENT = frozenset({"", "null"})
 _WORKSPACES = uuid.UUID("6f3f3c1e-6c0b-4a5e-9a4d-2f1d3f0a7b58")
 _RATES = ("rpm", "tpm", "parallel")
 
+#: Longest id of a person; ours are shorter.
+_ID_MAX = 64
 _Rate = Annotated[int, Field(ge=1, le=RATE_MAX)]
 
 
@@ -52,7 +54,7 @@ class _KeyFields(Wire):
     limit_reset: Literal["daily", "weekly", "monthly"] | None = None
     include_byok_in_limit: bool | None = None
     expires_at: str | None = None
-    creator_user_id: str | None = None
+    creator_user_id: Annotated[str, Field(max_length=_ID_MAX, pattern=NO_NUL)] | None = None
     workspace_id: str | None = None
     rpm: _Rate | None = None
     tpm: _Rate | None = None

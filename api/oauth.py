@@ -72,6 +72,9 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.post("/auth/keys/code", strict_slashes=False)
     def issued() -> ResponseReturnValue:
         key = authenticate()
+        if key.kind != "management":
+            # One that infers makes no others: shut because it leaked, it would live on in them.
+            raise Forbidden("Only management keys can perform this operation")
         terms = _terms(_read(_Wanted), key)
         code = office.do(lambda ledger: oauth.issue(ledger, terms, office.clock.now_ms()))
         told = {"id": code.text, "app_id": code.app_id, "created_at": iso(code.created_ms)}
@@ -107,7 +110,6 @@ def _terms(wanted: _Wanted, key: KeyRecord) -> CodeTerms:
         account_id=key.account_id,
         # Whose budgets the new key draws on: those of whoever made the one that asks.
         user_id=key.creator_user_id or None,
-        asked_with=key,
         callback=read_callback(wanted.callback_url),
         challenge=read_challenge(wanted.code_challenge, wanted.code_challenge_method),
         key_label=wanted.key_label or "",

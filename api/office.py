@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from billing import api_keys
+from billing import api_keys, members
 from billing.db import Ledger
 from routing.clock import Clock
 from routing.store.budgets import Budgets, KeyCache
 from routing.wire.account import Budget
 
 Result = TypeVar("Result")
+
+#: Cached keys dropped in one go: between two, a front door looks after its streams.
+DROPPED_AT_ONCE = 500
 
 
 class Aside(Protocol):
@@ -65,26 +68,38 @@ class Office:
             Unavailable: the database or Redis is away; if Redis went in between, the change stands
                 and front doors follow within a minute of its return.
         """
-        self.keys.drop(*hashes)
+        self._drop(hashes)
         try:
             return self.do(work)
         finally:
-            self.keys.drop(*hashes)
+            self._drop(hashes)
 
     def change_account(self, account_id: str, work: Callable[[Ledger], Result]) -> Result:
         """The same for what all keys of an account are cached with.
 
         That is its policy, settings, budgets and provider keys.
         """
-        before = self._keys_of(account_id)
+        return self._change_all(lambda ledger: api_keys.hashes_of(ledger, account_id), work)
+
+    def change_keys_of(
+        self, account_id: str, user_id: str, work: Callable[[Ledger], Result]
+    ) -> Result:
+        """The same for the keys a member made, as when they leave or lose their role."""
+        return self._change_all(lambda ledger: members.keys_of(ledger, user_id, account_id), work)
+
+    def _change_all(
+        self, named: Callable[[Ledger], tuple[str, ...]], work: Callable[[Ledger], Result]
+    ) -> Result:
+        before = self.do(named)
         try:
             return self.change_keys(before, work)
         finally:
             # A key made meanwhile may have been read, and cached, with what was there before.
-            self.keys.drop(*(set(self._keys_of(account_id)) - set(before)))
+            self._drop(tuple(set(self.do(named)) - set(before)))
 
-    def _keys_of(self, account_id: str) -> tuple[str, ...]:
-        return self.do(lambda ledger: api_keys.hashes_of(ledger, account_id))
+    def _drop(self, hashes: Sequence[str]) -> None:
+        for start in range(0, len(hashes), DROPPED_AT_ONCE):
+            self.keys.drop(*hashes[start : start + DROPPED_AT_ONCE])
 
     def post(self, *balances: Budget) -> None:
         """Tell front doors of new balances; an older one than they know changes nothing.

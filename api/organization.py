@@ -91,23 +91,26 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
         account_id = _organization(office, authenticate())
         role = _ROLES[_read(_Changed).role]
         _check_id(user_id)
+        now_ms = office.clock.now_ms()
 
         def change(ledger: Ledger) -> Member:
-            members.change_role(ledger, account_id, user_id, role)
+            members.change_role(ledger, account_id, user_id, role, now_ms)
             found = members.member_of(ledger, account_id, user_id)
             if found is None:  # removed right after it
                 raise NotFound("No such member")
             return found
 
-        return jsonify({"data": member_body(office.do(change))})
+        done = office.change_keys_of(account_id, user_id, change)
+        return jsonify({"data": member_body(done)})
 
     @routes.delete("/organization/members/<user_id>")
     def removed(user_id: str) -> ResponseReturnValue:
         account_id = _organization(office, authenticate())
         _check_id(user_id)
         now_ms = office.clock.now_ms()
-        office.change_keys(
-            office.do(lambda ledger: members.keys_of(ledger, user_id, account_id)),
+        office.change_keys_of(
+            account_id,
+            user_id,
             lambda ledger: members.remove_member(ledger, account_id, user_id, now_ms),
         )
         return jsonify({"deleted": True})

@@ -22,15 +22,27 @@ from routing.catalog.live import LiveCatalog
 from routing.catalog.shapes import Catalog
 from routing.errors import BadRequest, PayloadTooLarge
 from routing.plan import resolve
-from routing.wire.account import NO_POLICY, KeyRecord, RoutingPolicy
+from routing.wire.account import NO_POLICY, KeyRecord, PluginDefault, RoutingPolicy
+from routing.wire.chat import Plugin
 from routing.wire.validate import Identifier, Wire, bad_request, load_object
 
 #: Choices are a few names; a list of all providers is 4 kB.
 BODY_MAX_BYTES = 64 * 1024
 #: Providers on one list: more than there are.
 PROVIDERS_MAX = 200
+#: Default plugins: more than there are.
+PLUGINS_MAX = 20
 
 _Providers = Annotated[tuple[Identifier, ...], Field(max_length=PROVIDERS_MAX, strict=False)]
+
+
+class PluginWanted(Plugin):
+    """A plugin as requests are to use it, with the options it has in a request.
+
+    With `prevent_overrides` a request can neither switch it off nor change it.
+    """
+
+    prevent_overrides: bool = False
 
 
 class Wanted(Wire):
@@ -51,6 +63,9 @@ class Wanted(Wire):
     default_provider_sort: Literal["price", "throughput", "latency"] | None = None
     default_text_model: Identifier | None = None
     is_data_discount_logging_enabled: bool | None = None
+    default_plugins: (
+        Annotated[tuple[PluginWanted, ...], Field(max_length=PLUGINS_MAX, strict=False)] | None
+    ) = None
 
 
 def blueprint(
@@ -91,18 +106,35 @@ def parse(raw: bytes) -> Wanted:
         BadRequest: not JSON, an unknown field or a value that cannot be.
     """
     try:
-        return Wanted.model_validate(load_object(raw))
+        wanted = Wanted.model_validate(load_object(raw))
     except ValidationError as error:
         raise bad_request(error) from None
+    names = [plugin.id for plugin in wanted.default_plugins or ()]
+    if len(set(names)) != len(names):
+        raise BadRequest("default_plugins: names a plugin twice", param="default_plugins")
+    return wanted
 
 
 def merged(found: Choices, wanted: Wanted) -> Choices:
     """What was chosen before, with what is wanted now."""
-    logs = found.settings.logs
+    settings = found.settings
     if "is_data_discount_logging_enabled" in wanted.model_fields_set:
-        logs = bool(wanted.is_data_discount_logging_enabled)
-    return Choices(
-        policy=applied(found.policy, wanted), settings=replace(found.settings, logs=logs)
+        settings = replace(settings, logs=bool(wanted.is_data_discount_logging_enabled))
+    if "default_plugins" in wanted.model_fields_set:
+        plugins = tuple(_plugin(one) for one in wanted.default_plugins or ())
+        settings = replace(settings, plugins=plugins)
+    return Choices(policy=applied(found.policy, wanted), settings=settings)
+
+
+def _plugin(wanted: PluginWanted) -> PluginDefault:
+    given = wanted.model_dump(mode="json", exclude_unset=True)
+    for name in ("id", "enabled", "prevent_overrides"):
+        given.pop(name, None)
+    return PluginDefault(
+        id=wanted.id,
+        enabled=wanted.enabled is not False,
+        prevent_overrides=wanted.prevent_overrides,
+        config=given,
     )
 
 
@@ -162,6 +194,15 @@ def body(chosen: Choices) -> dict[str, Any]:
         "default_provider_sort": policy.sort,
         "default_text_model": policy.default_model or None,
         "is_data_discount_logging_enabled": chosen.settings.logs,
+        "default_plugins": [
+            {
+                "id": plugin.id,
+                "enabled": plugin.enabled,
+                "prevent_overrides": plugin.prevent_overrides,
+                **plugin.config,
+            }
+            for plugin in chosen.settings.plugins
+        ],
         "rate_limits": {"rpm": rates.rpm, "tpm": rates.tpm, "parallel": rates.parallel},
     }
 

@@ -121,6 +121,7 @@ def receipt_body(found: Receipt, entries: tuple[Entry, ...]) -> dict[str, Any]:
         "discount": exact(made.discount_nano),
         "byok_fee": exact(made.fee_nano),
         "total": exact(made.cost_nano),
+        "refunded": exact(found.refunded_nano),
         "ledger": [_entry(one) for one in entries],
         "adds_up": found.adds_up,
     }

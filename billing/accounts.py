@@ -116,17 +116,21 @@ def change_policy(
 ) -> RoutingPolicy:
     """Say where an account's requests may go; changes made at once come one after the other.
 
-    Its keys are cached with the policy: change it through `billing.changes`.
+    Its keys are cached with the policy: tell front doors, as `Office.change_account` does.
 
     Raises:
-        NotFound: no such account.
+        NotFound: no such account, or it is closed.
         Unavailable: the database is away.
     """
-    query = select(accounts.c.policy).where(accounts.c.id == account_id).with_for_update()
+    query = (
+        select(accounts.c.policy)
+        .where(accounts.c.id == account_id, accounts.c.closed_ms.is_(None))
+        .with_for_update()
+    )
     with ledger.writing() as connection:
         found = connection.execute(query).scalar_one_or_none()
         if found is None:
-            raise NotFound(f"No account {account_id}")
+            raise NotFound(f"No account {account_id}, or it is closed")
         before = RoutingPolicy.from_json(found)
         after = change(before)
         if after == before:
@@ -160,9 +164,11 @@ def grant(ledger: Ledger, account_id: str, wanted: Grant, now_ms: int) -> Budget
         note=wanted.note[:TEXT_MAX].replace("\x00", ""),
     )
     with ledger.writing() as connection:
-        known = connection.execute(select(accounts.c.id).where(accounts.c.id == account_id))
-        if known.one_or_none() is None:
-            raise NotFound(f"No account {account_id}")
+        known = select(accounts.c.id).where(
+            accounts.c.id == account_id, accounts.c.closed_ms.is_(None)
+        )
+        if connection.execute(known).one_or_none() is None:
+            raise NotFound(f"No account {account_id}, or it is closed")
         if post(connection, [posting], now_ms):
             _count(connection, account_id, wanted)
         else:

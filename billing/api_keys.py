@@ -106,7 +106,7 @@ def mint(ledger: Ledger, account_id: str, terms: KeyTerms, now_ms: int) -> tuple
 
     Raises:
         BadRequest: a blank name, terms beyond reason, a maker who is no member of the account.
-        Forbidden: the account has `KEYS_MAX` keys.
+        Forbidden: the account has `KEYS_MAX` keys, or the key manages and its maker is no admin.
         NotFound: no such account.
         Unavailable: the database is away.
     """
@@ -121,7 +121,7 @@ def mint_key(
     columns = columns_of(terms)
     text = PREFIX + secrets.token_hex(_SECRET_BYTES)
     key_hash = hash_key(text)
-    _check_owner(connection, account_id, terms.creator_user_id)
+    _check_owner(connection, account_id, terms)
     connection.execute(
         insert(api_keys),
         {
@@ -254,10 +254,13 @@ def budget_of(ledger: Ledger, key_hash: str, now_ms: int) -> Budget | None:
         return next(iter(window_budgets(connection, [(limit, now_ms)])), None)
 
 
-def _check_owner(connection: Connection, account_id: str, user_id: str) -> None:
+def _check_owner(connection: Connection, account_id: str, terms: KeyTerms) -> None:
     """The account lives, has room for a key, and its maker belongs to it."""
     known = connection.execute(
-        select(accounts.c.id).where(accounts.c.id == account_id, accounts.c.closed_ms.is_(None))
+        select(accounts.c.id)
+        .where(accounts.c.id == account_id, accounts.c.closed_ms.is_(None))
+        # Members do not change meanwhile: a key made while its maker is removed would stay.
+        .with_for_update(read=True, key_share=True)
     )
     if known.one_or_none() is None:
         raise NotFound(f"No account {account_id}")
@@ -266,19 +269,20 @@ def _check_owner(connection: Connection, account_id: str, user_id: str) -> None:
     )
     if connection.execute(count).scalar_one() >= KEYS_MAX:
         raise Forbidden(f"An account may have {KEYS_MAX:,} keys; delete some first.")
-    if user_id and not _is_member(connection, account_id, user_id):
+    user_id = terms.creator_user_id
+    if not user_id:
+        return
+    role = connection.execute(
+        select(members.c.role).where(
+            members.c.account_id == account_id, members.c.user_id == user_id
+        )
+    ).scalar_one_or_none()
+    if role is None:
         raise BadRequest(
             f"creator_user_id: {user_id!r} is no member of this account", param="creator_user_id"
         )
-
-
-def _is_member(connection: Connection, account_id: str, user_id: str) -> bool:
-    found = connection.execute(
-        select(members.c.user_id).where(
-            members.c.account_id == account_id, members.c.user_id == user_id
-        )
-    )
-    return found.one_or_none() is not None
+    if terms.kind == "management" and role != "admin":
+        raise Forbidden("Only admins of this organization can do this.")
 
 
 def _find(connection: Connection, key_hash: str, now_ms: int) -> KeyRecord | None:

@@ -5,6 +5,7 @@ What is cached of an account's API keys holds these too: change them through `ap
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ SEALED_MAX_BYTES = 512 * 1024
 ALLOWED_MAX = AZURE_MAX
 #: Longest name of a key, and longest name in such a list.
 NAME_MAX = 255
+_ID = re.compile(r"[0-9a-f-]{36}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,7 @@ def list_keys(
     table = byok_keys
     query = select(table).where(table.c.account_id == account_id)
     if provider is not None:
-        query = query.where(table.c.provider == provider)
+        query = query.where(table.c.provider == provider.replace("\x00", ""))
     query = query.order_by(table.c.provider, table.c.is_fallback, table.c.sort_order, table.c.id)
     with ledger.reading() as connection:
         return tuple(_key(row) for row in connection.execute(query))
@@ -258,6 +260,7 @@ def remove(ledger: Ledger, account_id: str, key_id: str) -> None:
         NotFound: the account has none with this id.
         Unavailable: the database is away.
     """
+    _check_id(key_id)
     with ledger.writing() as connection:
         gone = connection.execute(
             delete(byok_keys).where(byok_keys.c.id == key_id, byok_keys.c.account_id == account_id)
@@ -278,6 +281,7 @@ def _lock(connection: Connection, account_id: str) -> None:
 
 
 def _row(connection: Connection, account_id: str, key_id: str) -> Row[Any]:
+    _check_id(key_id)
     # Of this account: somebody else's key is as unknown as one that never was.
     row = connection.execute(
         select(byok_keys).where(byok_keys.c.id == key_id, byok_keys.c.account_id == account_id)
@@ -285,6 +289,12 @@ def _row(connection: Connection, account_id: str, key_id: str) -> Row[Any]:
     if row is None:
         raise _unknown(key_id)
     return row
+
+
+def _check_id(key_id: str) -> None:
+    """No database need be asked for another, and PostgreSQL takes none with a NUL."""
+    if not _ID.fullmatch(key_id):
+        raise _unknown(key_id)
 
 
 def _unknown(key_id: str) -> NotFound:

@@ -162,8 +162,7 @@ def _erase(connection: Connection, account_id: str, kind: str, now_ms: int) -> N
             **changes,
         )
     )
-    if kind == "personal":
-        _forget(connection, people, now_ms)
+    _forget(connection, people, now_ms)
 
 
 def _forget(connection: Connection, people: Collection[str], now_ms: int) -> None:

@@ -6,13 +6,16 @@ Nothing above this file sees a driver's exception: a database that is away is `U
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    BindParameter,
+    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -25,6 +28,7 @@ from sqlalchemy import (
     event,
     func,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -37,6 +41,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import TypeEngine
 
 from routing.errors import ConfigError, ConfigProblem, Unavailable
 
@@ -58,6 +64,9 @@ RETRY_AFTER_MS = 2_000
 _AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 Insert = postgresql.Insert | sqlite.Insert
+_Insert = TypeVar("_Insert", postgresql.Insert, sqlite.Insert)
+#: What was given for the row at hand, by name.
+Given = Callable[[str], ColumnElement[Any]]
 
 
 class Ledger:
@@ -160,23 +169,75 @@ def insert_rows(
         if unique:
             into_file = into_file.on_conflict_do_nothing(index_elements=unique)
         return connection.execute(into_file.returning(*columns), list(rows)).all()
-    # One parameter for the whole batch: PostgreSQL takes 160 ms to read 18,000 of them.
-    names = list(rows[0])
-    records = func.json_to_recordset(cast(bindparam("records", type_=Text), JSON))
-    typed = records.table_valued(*(column(name, table.c[name].type) for name in names))
-    source = typed.render_derived(name="records", with_types=True)
-    into_server = postgresql.insert(table).from_select(names, select(*source.c))
+    source, records = _recordset({name: table.c[name].type for name in rows[0]}, rows)
+    into_server = postgresql.insert(table).from_select(list(rows[0]), select(*source.c))
     if unique:
         into_server = into_server.on_conflict_do_nothing(index_elements=unique)
-    return connection.execute(
-        into_server.returning(*columns), {"records": orjson.dumps(rows).decode()}
-    ).all()
+    return connection.execute(into_server.returning(*columns), records).all()
 
 
-def upsert(connection: Connection, table: Table, *add: str) -> Insert:
-    """An INSERT that adds the columns `add` onto an existing row with the same primary key."""
-    into = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    insert: Insert = into(table)
+def add_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *add: str
+) -> None:
+    """Insert many rows, in order, in one statement.
+
+    Where a row with the same primary key is there already, the columns `add` are added onto it.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.execute(_adding(sqlite.insert(table), table, add), list(rows))
+        return
+    source, records = _recordset({name: table.c[name].type for name in rows[0]}, rows)
+    into_server = postgresql.insert(table).from_select(list(rows[0]), select(*source.c))
+    connection.execute(_adding(into_server, table, add), records)
+
+
+def change_rows(
+    connection: Connection,
+    table: Table,
+    key: str,
+    rows: Sequence[Mapping[str, Any]],
+    change: Callable[[Given], Mapping[str, ColumnElement[Any]]],
+) -> None:
+    """Update many rows, locked in the order of their key: two writers never wait in a circle.
+
+    Args:
+        connection: a writing transaction.
+        table: where.
+        key: name of the text column that names a row.
+        rows: at least one; the key, and integers that `change` uses by name.
+        change: new values of columns, from the old ones and from what was given for the row.
+    """
+    if connection.dialect.name == "sqlite":
+        given: dict[str, BindParameter[Any]] = {
+            name: bindparam(f"given_{name}") for name in rows[0]
+        }
+        statement = update(table).where(table.c[key] == given[key])
+        connection.execute(
+            statement.values(change(lambda name: given[name])),
+            [{f"given_{name}": value for name, value in row.items()} for row in rows],
+        )
+        return
+    types = {name: Text() if name == key else BigInteger() for name in rows[0]}
+    source, records = _recordset(types, rows)
+    same = table.c[key] == source.c[key]
+    locked = select(table.c[key]).where(same).order_by(table.c[key])
+    # As an UPDATE locks: rows that refer to these may be written meanwhile.
+    connection.execute(locked.with_for_update(of=table, key_share=True), records)
+    statement = update(table).where(same)
+    connection.execute(statement.values(change(lambda name: source.c[name])), records)
+
+
+def _recordset(
+    types: Mapping[str, TypeEngine[Any]], rows: Sequence[Mapping[str, Any]]
+) -> tuple[TableValuedAlias, dict[str, str]]:
+    """Rows as PostgreSQL takes them best: one parameter. It takes 160 ms to read 18,000 of them."""
+    records = func.json_to_recordset(cast(bindparam("records", type_=Text), JSON))
+    typed = records.table_valued(*(column(name, kind) for name, kind in types.items()))
+    source = typed.render_derived(name="records", with_types=True)
+    return source, {"records": orjson.dumps(list(rows)).decode()}
+
+
+def _adding(insert: _Insert, table: Table, add: Sequence[str]) -> _Insert:
     return insert.on_conflict_do_update(
         index_elements=[key.name for key in table.primary_key],
         set_={name: table.c[name] + insert.excluded[name] for name in add},

@@ -6,6 +6,8 @@ was given since.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import ColumnElement, Connection, select
 
 from billing.db import Ledger
@@ -20,7 +22,12 @@ EXPIRE_MAX = 100
 
 
 def expire(
-    ledger: Ledger, given_before_ms: int, now_ms: int, *, after: str = ""
+    ledger: Ledger,
+    given_before_ms: int,
+    now_ms: int,
+    *,
+    after: str = "",
+    held_nano: Callable[[str], int] | None = None,
 ) -> tuple[tuple[Budget, ...], str]:
     """Take credit that was given before a moment and is not used, in a page of accounts.
 
@@ -31,6 +38,7 @@ def expire(
         given_before_ms: what was given earlier is too old.
         now_ms: the moment.
         after: the page begins behind this account; "" for the first.
+        held_nano: what requests under way hold of a scope; it is left for them.
 
     Returns:
         The new balances, and `after` of the next page; "" when this was the last one.
@@ -40,16 +48,19 @@ def expire(
     """
     with ledger.writing() as connection:
         page = _page(connection, after)
-        taken = [
-            account_id
-            for account_id in page
-            if _expire(connection, account_id, given_before_ms, now_ms)
-        ]
+        taken = []
+        for account_id in page:
+            old_nano = _old(connection, account_id, given_before_ms)
+            if held_nano is not None and old_nano > 0:
+                left_nano = budget_of(connection, account_id).available_nano
+                old_nano = min(old_nano, left_nano - held_nano(account_scope(account_id)))
+            if old_nano > 0 and _take(connection, account_id, old_nano, now_ms):
+                taken.append(account_id)
         told = tuple(budget_of(connection, account_id) for account_id in taken)
     return told, page[-1] if len(page) == EXPIRE_MAX else ""
 
 
-def _page(connection: Connection, after: str) -> list[str]:
+def _page(connection: Connection, after: str, *, lock: bool = True) -> list[str]:
     """Open accounts with credit, their balances locked, in the order of settlement."""
     scope: ColumnElement[str] = "acct:" + accounts.c.id
     query = (
@@ -62,22 +73,37 @@ def _page(connection: Connection, after: str) -> list[str]:
         )
         .order_by(ledger_accounts.c.id)
         .limit(EXPIRE_MAX)
-        .with_for_update(of=ledger_accounts)
     )
+    if lock:
+        query = query.with_for_update(of=ledger_accounts)
     return list(connection.execute(query).scalars())
 
 
-def _expire(connection: Connection, account_id: str, given_before_ms: int, now_ms: int) -> bool:
+def preview(ledger: Ledger, given_before_ms: int, *, after: str = "") -> tuple[dict[str, int], str]:
+    """What `expire` would take, by account, and `after` of the next page.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with ledger.reading() as connection:
+        page = _page(connection, after, lock=False)
+        found = {name: _old(connection, name, given_before_ms) for name in page}
+    old = {name: nano for name, nano in found.items() if nano > 0}
+    return old, page[-1] if len(page) == EXPIRE_MAX else ""
+
+
+def _old(connection: Connection, account_id: str, given_before_ms: int) -> int:
+    """What is left beyond all that was given since; not positive when nothing is."""
     scope = account_scope(account_id)
     since = transactions.c.created_ms >= given_before_ms
     young_nano = max(0, given_since(connection, account_id, since))
-    left_nano = balances(connection, {scope})[scope].posted_nano
-    old_nano = left_nano - young_nano
-    if old_nano <= 0:
-        return False
+    return balances(connection, {scope})[scope].posted_nano - young_nano
+
+
+def _take(connection: Connection, account_id: str, nano: int, now_ms: int) -> bool:
     posting = Posting(
         reference=f"{account_id} {day_of(now_ms)}",
         kind="expiry",
-        lines=((scope, -old_nano), (EXPIRED, old_nano)),
+        lines=((account_scope(account_id), -nano), (EXPIRED, nano)),
     )
     return move_credit(connection, account_id, posting, now_ms)

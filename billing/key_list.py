@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from billing.api_keys import KeyTerms, KeyUsage, usages
 from billing.db import Ledger
@@ -114,9 +114,34 @@ def page_of(
     if not include_disabled:
         query = query.where(api_keys.c.disabled.is_(False))
     with ledger.reading() as connection:
-        rows = connection.execute(query).all()
-        spent = usages(connection, [row.hash for row in rows], now_ms)
-    return tuple(_entry(row, spent.get(row.hash, KeyUsage())) for row in rows)
+        return _entries(connection, query, now_ms)
+
+
+def newest(
+    ledger: Ledger, account_id: str, now_ms: int, *, maker: str | None = None
+) -> tuple[KeyEntry, ...]:
+    """At most `PAGE_MAX` keys of an account, newest first: all kinds, shut ones too.
+
+    Args:
+        ledger: read only.
+        account_id: whose.
+        now_ms: which day, week and month it is.
+        maker: only the keys for inference that this member made, as a member who is no admin has.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    wanted = [api_keys.c.account_id == account_id, *manageable(None)]
+    if maker is not None:
+        wanted = [*manageable(account_id), api_keys.c.creator_user_id == maker]
+    query = (
+        select(api_keys)
+        .where(*wanted)
+        .order_by(api_keys.c.created_ms.desc(), api_keys.c.hash)
+        .limit(PAGE_MAX)
+    )
+    with ledger.reading() as connection:
+        return _entries(connection, query, now_ms)
 
 
 def entry_of(ledger: Ledger, account_id: str | None, key_hash: str, now_ms: int) -> KeyEntry | None:
@@ -150,6 +175,12 @@ def manageable(account_id: str | None) -> tuple[ColumnElement[bool], ...]:
     if account_id is None:
         return (there,)
     return (there, api_keys.c.account_id == account_id, api_keys.c.kind == "inference")
+
+
+def _entries(connection: Connection, query: Select[Any], now_ms: int) -> tuple[KeyEntry, ...]:
+    rows = connection.execute(query).all()
+    spent = usages(connection, [row.hash for row in rows], now_ms)
+    return tuple(_entry(row, spent.get(row.hash, KeyUsage())) for row in rows)
 
 
 def _entry(row: Any, used: KeyUsage) -> KeyEntry:

@@ -23,9 +23,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
-from billing.db import insert_rows
+from billing.db import change_rows, insert_rows
 from billing.tables import entries, ledger_accounts, transactions
 
 Kind = Literal["grant", "usage", "insured", "refund", "purchase_refund", "expiry", "forfeit"]
@@ -172,9 +172,13 @@ def _append_transactions(
 
 def _move(connection: Connection, deltas: Mapping[str, int]) -> None:
     table = ledger_accounts
-    connection.execute(
-        update(table)
-        .where(table.c.id == bindparam("account"))
-        .values(posted_nano=table.c.posted_nano + bindparam("delta"), version=table.c.version + 1),
-        [{"account": name, "delta": deltas[name]} for name in sorted(deltas)],
+    change_rows(
+        connection,
+        table,
+        "id",
+        [{"id": name, "delta": deltas[name]} for name in sorted(deltas)],
+        lambda given: {
+            "posted_nano": table.c.posted_nano + given("delta"),
+            "version": table.c.version + 1,
+        },
     )

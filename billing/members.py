@@ -14,6 +14,8 @@ from routing.errors import Conflict, NotFound
 
 #: Members of one organisation; more need a directory, not a list.
 MEMBERS_MAX = 10_000
+#: Organisations one person runs: all of them are listed on their pages.
+ORGANIZATIONS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,15 @@ def create_organization(ledger: Ledger, name: str, admin_id: str, now_ms: int) -
 
     Raises:
         BadRequest: a blank name, or one that is too long.
+        Conflict: they run too many already.
         NotFound: no such user.
         Unavailable: the database is away.
     """
+    runs = (members.c.user_id == admin_id, members.c.role == "admin")
     with ledger.writing() as connection:
-        _known(connection, admin_id)
+        _known(connection, admin_id, lock=True)
+        if _count(connection, *runs) >= ORGANIZATIONS_MAX:
+            raise Conflict(f"You run {ORGANIZATIONS_MAX} accounts already; leave one first")
         account = open_account(connection, name, now_ms, "organization")
         _join(connection, account.id, admin_id, "admin", now_ms)
         return account
@@ -145,8 +151,10 @@ def adopt(ledger: Ledger, account_id: str, user_id: str, now_ms: int) -> bool:
         return True
 
 
-def change_role(ledger: Ledger, account_id: str, user_id: str, role: Role) -> None:
-    """Make a member an admin, or an admin a member.
+def change_role(ledger: Ledger, account_id: str, user_id: str, role: Role, now_ms: int) -> None:
+    """Make a member an admin, or an admin a member: then their keys that manage are disabled.
+
+    The keys are cached: call it through `Office.change_keys_of`.
 
     Raises:
         NotFound: no such organisation or member.
@@ -157,12 +165,16 @@ def change_role(ledger: Ledger, account_id: str, user_id: str, role: Role) -> No
         _locked(connection, account_id)
         _spare(connection, account_id, user_id, stays=role == "admin")
         connection.execute(update(members).where(*_is(account_id, user_id)).values(role=role))
+        if role != "admin":
+            # With one of them they could make themselves an admin again.
+            manages = (*_made_by(user_id, account_id), api_keys.c.kind == "management")
+            _disable(connection, manages, now_ms)
 
 
 def remove_member(ledger: Ledger, account_id: str, user_id: str, now_ms: int) -> None:
     """Take a person out of an organisation: their log-ins there end, their keys of it are disabled.
 
-    The keys are cached: call it through `Office.change_keys` with `keys_of` the member.
+    The keys are cached: call it through `Office.change_keys_of`.
 
     Raises:
         NotFound: no such organisation or member.
@@ -191,9 +203,11 @@ def disable_keys(ledger: Ledger, user_id: str, now_ms: int, account_id: str | No
         return _disable_keys(connection, user_id, now_ms, account_id)
 
 
-def _known(connection: Connection, user_id: str) -> None:
-    found = connection.execute(select(users.c.id).where(users.c.id == user_id))
-    if found.one_or_none() is None:
+def _known(connection: Connection, user_id: str, *, lock: bool = False) -> None:
+    query = select(users.c.id).where(users.c.id == user_id)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    if connection.execute(query).one_or_none() is None:
         raise NotFound("No such user")
 
 
@@ -248,6 +262,10 @@ def _made_by(user_id: str, account_id: str | None) -> tuple[ColumnElement[bool],
 
 
 def _disable_keys(connection: Connection, user_id: str, now_ms: int, account_id: str | None) -> int:
-    enabled = (*_made_by(user_id, account_id), api_keys.c.disabled.is_(False))
+    return _disable(connection, _made_by(user_id, account_id), now_ms)
+
+
+def _disable(connection: Connection, which: tuple[ColumnElement[bool], ...], now_ms: int) -> int:
+    enabled = (*which, api_keys.c.disabled.is_(False))
     changes = {"disabled": True, "updated_ms": now_ms, "version": api_keys.c.version + 1}
     return connection.execute(update(api_keys).where(*enabled).values(**changes)).rowcount

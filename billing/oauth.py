@@ -20,10 +20,9 @@ from billing.bill import MS_MAX
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
 from billing.pkce import Callback, Challenge, ChallengeMethod, wrong_method
-from billing.tables import accounts, api_keys, auth_codes, members, users
-from routing.budgets import LimitReset, key_owner
+from billing.tables import accounts, auth_codes, members, users
+from routing.budgets import LimitReset
 from routing.errors import BadRequest, Conflict, Forbidden, NotFound
-from routing.wire.account import NO_RATES, KeyRecord
 
 PREFIX = "auth_code_"
 #: A code is worth nothing from this moment of its life on.
@@ -46,7 +45,6 @@ class CodeTerms:
 
     Attributes:
         user_id: who said yes; None for the operator.
-        asked_with: the key that asks for the code; None when the user does.
         callback: where the code goes; None when it is shown on the screen.
         challenge: who has no callback needs one.
         key_label: name of the key; the application's title by default.
@@ -55,7 +53,6 @@ class CodeTerms:
 
     account_id: str
     user_id: str | None = None
-    asked_with: KeyRecord | None = None
     callback: Callback | None = None
     challenge: Challenge | None = None
     key_label: str = ""
@@ -104,7 +101,6 @@ def issue(ledger: Ledger, terms: CodeTerms, now_ms: int) -> IssuedCode:
     Raises:
         BadRequest: a limit, an end of life or a name beyond reason, or no challenge where the code
             would be shown on the screen.
-        Forbidden: the key that asks may not make keys.
         NotFound: no such account, or it is closed, or the user is none of its members.
         Conflict: too many codes of the account wait to be used.
         Unavailable: the database is away.
@@ -114,8 +110,6 @@ def issue(ledger: Ledger, terms: CodeTerms, now_ms: int) -> IssuedCode:
     with ledger.writing() as connection:
         if not _may_have_keys(connection, terms.account_id, terms.user_id):
             raise NotFound(f"No account {terms.account_id}")
-        if terms.asked_with is not None:
-            _check_asking(connection, terms.asked_with)
         connection.execute(delete(auth_codes).where(auth_codes.c.expires_ms < now_ms - KEEP_MS))
         if _open_codes(connection, terms.account_id, now_ms) >= OPEN_MAX:
             raise Conflict("Too many codes of this account wait to be used. Try again later.")
@@ -224,21 +218,6 @@ def _may_have_keys(connection: Connection, account_id: str, user_id: str | None)
         )
     )
     return connection.execute(belongs).one_or_none() is not None
-
-
-def _check_asking(connection: Connection, key: KeyRecord) -> None:
-    """Keys that manage make keys. Others too, unless the new one could do more or live longer."""
-    if key.kind == "management":
-        return
-    bounded = (
-        key.limit_nano is not None
-        or key.expires_ms is not None
-        or key.rates != NO_RATES
-        or any(rule.owner == key_owner(key.key_hash) for rule in key.budgets)
-    )
-    app = select(api_keys.c.app_id).where(api_keys.c.hash == key.key_hash)
-    if bounded or connection.execute(app).scalar_one_or_none() is not None:
-        raise Forbidden("Only management keys can perform this operation")
 
 
 def _find(connection: Connection, text: str, *, lock: bool = False) -> RowMapping:

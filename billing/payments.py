@@ -321,14 +321,17 @@ def credit(ledger: Ledger, receipt: Receipt, event_id: str, now_ms: int) -> Cred
         return Credited(payment=payment, budget=budget_of(connection, payment.account_id), new=new)
 
 
-def note_event(ledger: Ledger, processor: str, event_id: str, now_ms: int) -> None:
-    """Note a message that was acted on; again and again it is the same one.
+def note_event(ledger: Ledger, payment_id: str, event_id: str, now_ms: int) -> None:
+    """Note a message that was acted on; however often it comes, it is kept once.
 
     Raises:
         Unavailable: the database is away.
     """
+    query = select(payments.c.processor).where(payments.c.id == payment_id)
     with ledger.writing() as connection:
-        _insert_event(connection, processor, event_id, now_ms)
+        processor = connection.execute(query).scalar_one_or_none()
+        if processor is not None:
+            _insert_event(connection, processor, event_id, now_ms)
 
 
 def _check(payment: Payment, receipt: Receipt) -> None:
@@ -360,9 +363,7 @@ def _give(connection: Connection, payment: Payment, now_ms: int) -> bool:
     )
     posting = Posting(reference=payment.reference, kind="grant", lines=lines)
     bought_nano = payment.credit_nano
-    if not move_credit(
-        connection, payment.account_id, posting, now_ms, purchased_nano=bought_nano
-    ):
+    if not move_credit(connection, payment.account_id, posting, now_ms, purchased_nano=bought_nano):
         return False
     _set(connection, payment, status="paid", paid_ms=now_ms, note="")
     return True

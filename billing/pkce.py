@@ -99,10 +99,16 @@ def read_callback(url: str) -> Callback:
     port = usual if found["port"] is None else int(found["port"])
     if not 0 < port <= _PORT_MAX:
         raise _no_callback("has no such port")
-    if any(name in _OURS for name, _ in parse_qsl(found["query"] or "", keep_blank_values=True)):
+    if _smuggles(found["query"] or ""):
         raise _no_callback("must not have a `code` or `error` of its own")
     origin = f"{scheme}://{host}" + ("" if port == usual else f":{port}")
     return Callback(url, origin)
+
+
+def _smuggles(query: str) -> bool:
+    """Whether some reader would find a parameter of ours: `;` divides, case or an index is lost."""
+    pairs = parse_qsl(query.replace(";", "&"), keep_blank_values=True)
+    return any(name.partition("[")[0].strip().lower() in _OURS for name, _ in pairs)
 
 
 def read_method(method: str | None) -> ChallengeMethod | None:

@@ -10,7 +10,7 @@ from routing.payments import Checkout, Declined, News, NewsKind, Processor
 __all__ = ["Checkout", "Declined", "News", "NewsKind", "Processor", "apply"]
 
 
-def apply(ledger: Ledger, processor: str, news: News, now_ms: int) -> Credited | None:
+def apply(ledger: Ledger, news: News, now_ms: int) -> Credited | None:
     """Write down what happened to a payment; None when no credit is concerned.
 
     The keys of the account are cached with what it bought: drop them, and post the balance.
@@ -24,7 +24,7 @@ def apply(ledger: Ledger, processor: str, news: News, now_ms: int) -> Credited |
         payments.bind(ledger, news.payment_id, news.processor_id)
     told = _applied(ledger, news, now_ms)
     if news.event_id and news.kind != "waiting":
-        payments.note_event(ledger, processor, news.event_id, now_ms)
+        payments.note_event(ledger, news.payment_id, news.event_id, now_ms)
     return told
 
 

@@ -54,7 +54,7 @@ class Receipt:
 
     Attributes:
         lines: empty where nothing was owed to anybody.
-        entries: every entry of its transaction, the operator's own included.
+        entries: every entry of its transactions, the operator's own included.
         adds_up: what was booked is what usage, price and terms come to, worked out anew.
     """
 
@@ -67,6 +67,16 @@ class Receipt:
     def list_nano(self) -> int:
         """What the provider is owed: by us, or for an own provider key by the customer."""
         return self.generation.upstream_cost_nano
+
+    @property
+    def refunded_nano(self) -> int:
+        """What an operator has given back of it."""
+        scope = account_scope(self.generation.account_id)
+        return sum(
+            one.amount_nano
+            for one in self.entries
+            if one.kind == "refund" and one.ledger_account_id == scope
+        )
 
     @property
     def rounding_pico(self) -> int:
@@ -161,7 +171,7 @@ def _entries(ledger: Ledger, generation_id: str) -> tuple[Entry, ...]:
         )
         .join(transactions, transactions.c.id == entries.c.transaction_id)
         .where(transactions.c.reference == generation_id)
-        .where(transactions.c.kind.in_(("usage", "insured")))
+        .where(transactions.c.kind.in_(("usage", "insured", "refund")))
         .order_by(entries.c.id)
     )
     with ledger.reading() as connection:
@@ -171,7 +181,11 @@ def _entries(ledger: Ledger, generation_id: str) -> tuple[Entry, ...]:
 def _adds_up(generation: Generation, booked: tuple[Entry, ...]) -> bool:
     """The three accounts of one sum agree: the reckoning, the generation's row and the ledger."""
     payers = {account_scope(generation.account_id), SUSPENSE}
-    paid_nano = -sum(one.amount_nano for one in booked if one.ledger_account_id in payers)
+    paid_nano = -sum(
+        one.amount_nano
+        for one in booked
+        if one.ledger_account_id in payers and one.kind != "refund"
+    )
     return (
         sum(one.amount_nano for one in booked) == 0
         and paid_nano == generation.cost_nano

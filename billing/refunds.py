@@ -9,21 +9,20 @@ from __future__ import annotations
 from sqlalchemy import Connection, select, update
 
 from billing.db import Ledger
-from billing.ledger import FUNDING, Kind, Posted, Posting, balances
+from billing.ledger import FUNDING, SUSPENSE, Posting, post
 from billing.payments import (
-    CENT_NANO,
     Credited,
-    Payment,
     PurchaseTerms,
-    Status,
     budget_of,
     given_since,
     locked,
+    locked_balance,
     move_credit,
 )
-from billing.tables import ledger_accounts, payments, transactions
+from billing.tables import payments, transactions
 from routing.budgets import account_scope
 from routing.errors import Conflict, NotFound
+from routing.payments import CENT_NANO, Payment, Status
 
 
 def begin(
@@ -62,8 +61,30 @@ def begin(
         _check(payment, terms, now_ms)
         unused_nano = _unused(connection, payment, free_nano)
         if unused_nano <= 0:
-            raise Conflict("All credit of this payment has been used")
+            raise Conflict("All credit of this payment has been used, or is held by requests")
         _take(connection, payment, unused_nano, now_ms, status="refunding")
+        return _result(connection, payment_id, new=True)
+
+
+def give_back(ledger: Ledger, payment_id: str, now_ms: int) -> Credited:
+    """Take an unclaimed payment out of what is kept apart; then ask the processor, then `finish`.
+
+    All of it goes back, its fee too: nobody had anything of it.
+
+    Raises:
+        NotFound: no such payment.
+        Conflict: it is not unclaimed, or was made with cryptocurrency.
+        Unavailable: the database is away.
+    """
+    with ledger.writing() as connection:
+        payment = locked(connection, payment_id)
+        if payment.status == "refunding" and payment.paid_ms is None:
+            return _result(connection, payment_id, new=False)
+        if payment.status != "unclaimed":
+            raise Conflict(f"A payment that is {payment.status} was claimed by nobody else")
+        if payment.crypto:
+            raise Conflict("Payments with cryptocurrency cannot be refunded")
+        _take_apart(connection, payment, payment.total_nano, now_ms, status="refunding")
         return _result(connection, payment_id, new=True)
 
 
@@ -93,7 +114,10 @@ def undo(ledger: Ledger, payment_id: str, now_ms: int) -> Credited:
         payment = locked(connection, payment_id)
         if payment.status != "refunding":
             return _result(connection, payment_id, new=False)
-        _take(connection, payment, -payment.refunded_nano, now_ms, status="paid")
+        if payment.paid_ms is None:
+            _take_apart(connection, payment, -payment.total_nano, now_ms, status="unclaimed")
+        else:
+            _take(connection, payment, -payment.refunded_nano, now_ms, status="paid")
         return _result(connection, payment_id, new=True)
 
 
@@ -126,13 +150,26 @@ def follow(
     with ledger.writing() as connection:
         payment = locked(connection, payment_id)
         if payment.paid_ms is None:
-            raise Conflict(f"Payment {payment_id} was never paid")
+            new = _follow_unclaimed(connection, payment, returned_nano, now_ms)
+            return _result(connection, payment_id, new=new)
         more_nano = min(max(returned_nano, 0), payment.credit_nano) - payment.refunded_nano
         if more_nano == 0 or (more_nano < 0 and not restores):
             return _result(connection, payment_id, new=False)
         left = payment.refunded_nano + more_nano
         _take(connection, payment, more_nano, now_ms, status="refunded" if left else "paid")
         return _result(connection, payment_id, new=True)
+
+
+def _follow_unclaimed(
+    connection: Connection, payment: Payment, returned_nano: int, now_ms: int
+) -> bool:
+    """Of a payment that never became credit: it is settled once all of it went back."""
+    if payment.status in {"pending", "failed"}:
+        raise Conflict(f"Payment {payment.id} was never paid")
+    if payment.status != "unclaimed" or returned_nano < payment.total_nano:
+        return False
+    _take_apart(connection, payment, payment.total_nano, now_ms, status="refunded")
+    return True
 
 
 def _check(payment: Payment, terms: PurchaseTerms, now_ms: int) -> None:
@@ -154,39 +191,44 @@ def _unused(connection: Connection, payment: Payment, free_nano: int | None) -> 
         .scalar_subquery()
     )
     later_nano = given_since(connection, payment.account_id, transactions.c.id > own)
-    left_nano = _locked_balance(connection, scope).posted_nano
+    left_nano = locked_balance(connection, scope).posted_nano
     if free_nano is not None:
         left_nano = min(left_nano, free_nano)
     unused_nano = min(left_nano - max(later_nano, 0), payment.credit_nano - payment.refunded_nano)
     return unused_nano // CENT_NANO * CENT_NANO
 
 
-def _locked_balance(connection: Connection, scope: str) -> Posted:
-    """A balance that nobody else moves before this transaction ends."""
-    table = ledger_accounts
-    connection.execute(select(table.c.id).where(table.c.id == scope).with_for_update())
-    return balances(connection, {scope})[scope]
-
-
 def _take(
     connection: Connection, payment: Payment, more_nano: int, now_ms: int, *, status: Status
 ) -> None:
     """Take credit of a payment back; a negative amount gives it again."""
-    kind: Kind = "purchase_refund"
-    scope = account_scope(payment.account_id)
-    # Each change of a balance has its own version.
-    version = _locked_balance(connection, scope).version
-    posting = Posting(
-        reference=f"{payment.reference} {version}",
-        kind=kind,
-        lines=((scope, -more_nano), (FUNDING, more_nano)),
-        note=status,
-    )
+    posting = _returned(connection, payment, account_scope(payment.account_id), more_nano, status)
     move_credit(connection, payment.account_id, posting, now_ms, purchased_nano=-more_nano)
     connection.execute(
         update(payments)
         .where(payments.c.id == payment.id)
         .values(refunded_nano=payment.refunded_nano + more_nano, status=status)
+    )
+
+
+def _take_apart(
+    connection: Connection, payment: Payment, more_nano: int, now_ms: int, *, status: Status
+) -> None:
+    """The same for what is kept apart because nobody could be credited."""
+    post(connection, [_returned(connection, payment, SUSPENSE, more_nano, status)], now_ms)
+    connection.execute(update(payments).where(payments.c.id == payment.id).values(status=status))
+
+
+def _returned(
+    connection: Connection, payment: Payment, place: str, nano: int, status: Status
+) -> Posting:
+    # Each change of a balance has its own version.
+    version = locked_balance(connection, place).version
+    return Posting(
+        reference=f"{payment.reference} {version}",
+        kind="purchase_refund",
+        lines=((place, -nano), (FUNDING, nano)),
+        note=status,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from billing.accounts import AccountKind
+from billing.accounts import TEXT_MAX, AccountKind, open_account
 from billing.db import Ledger
 from billing.people import Role, User, user_in
 from billing.tables import accounts, members, sessions, users
@@ -52,7 +52,8 @@ def begin(
     Args:
         ledger: may be written.
         user_id: was proved already.
-        account_id: acts for it; None for the person's own.
+        account_id: acts for it; None for the person's own. Whoever has none any more, since it was
+            closed, gets another: nobody who may log in is shut out.
         now_ms: the moment.
         instead_of: token of a log-in that ends with it.
 
@@ -63,6 +64,10 @@ def begin(
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     with ledger.writing() as connection:
         place = _place(connection, user_id, account_id)
+        if place is None and account_id is None:
+            place = _new_place(connection, user_id, now_ms)
+        if place is None:
+            raise NotFound("No such account")
         connection.execute(delete(sessions).where(sessions.c.hash == hash_of(instead_of)))
         connection.execute(delete(sessions).where(sessions.c.expires_ms <= now_ms))
         _make_room(connection, user_id)
@@ -152,7 +157,7 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
-def _place(connection: Connection, user_id: str, account_id: str | None) -> str:
+def _place(connection: Connection, user_id: str, account_id: str | None) -> str | None:
     """The account a person asks for, or their own."""
     query = (
         select(accounts.c.id)
@@ -164,9 +169,18 @@ def _place(connection: Connection, user_id: str, account_id: str | None) -> str:
     if account_id is not None:
         query = query.where(accounts.c.id == account_id)
     found: str | None = connection.execute(query).scalar_one_or_none()
-    if found is None:
-        raise NotFound("No such account")
     return found
+
+
+def _new_place(connection: Connection, user_id: str, now_ms: int) -> str | None:
+    known = (users.c.id == user_id, users.c.disabled.is_(False))
+    email = connection.execute(select(users.c.email).where(*known)).scalar_one_or_none()
+    if email is None:
+        return None
+    own = open_account(connection, email[:TEXT_MAX], now_ms)
+    row = {"account_id": own.id, "user_id": user_id, "role": "admin", "created_ms": now_ms}
+    connection.execute(insert(members), row)
+    return own.id
 
 
 def _make_room(connection: Connection, user_id: str) -> None:

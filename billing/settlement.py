@@ -18,22 +18,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     Table,
-    bindparam,
     case,
     func,
     select,
-    update,
 )
 
 from billing.apps import app_ids
 from billing.bill import Bill, bill
-from billing.db import Ledger, insert_rows, upsert
+from billing.db import Ledger, add_rows, change_rows, insert_rows
 from billing.ledger import balances, post
 from billing.spend import (
     KeyLimit,
@@ -168,23 +166,27 @@ def _count_spend(connection: Connection, booked: Sequence[Bill]) -> None:
     _upsert(connection, key_usage_days, ("key_hash", "day"), of_keys)
     _upsert(connection, spend_days, ("owner", "day"), of_owners)
     used = {one.key_hash: one.created_ms for one in sorted(booked, key=lambda one: one.created_ms)}
-    connection.execute(
-        update(api_keys)
-        .where(api_keys.c.hash == bindparam("key"))
-        .values(version=api_keys.c.version + 1, last_used_ms=_later(api_keys.c.last_used_ms)),
-        [{"key": key_hash, "used": used[key_hash]} for key_hash in sorted(used)],
+    change_rows(
+        connection,
+        api_keys,
+        "hash",
+        [{"hash": key_hash, "used": used[key_hash]} for key_hash in sorted(used)],
+        lambda given: {
+            "version": api_keys.c.version + 1,
+            "last_used_ms": _later(api_keys.c.last_used_ms, given("used")),
+        },
     )
-    connection.execute(
-        update(accounts)
-        .where(accounts.c.id == bindparam("account"))
-        .values(version=accounts.c.version + 1),
-        [{"account": name} for name in sorted({one.account_id for one in booked})],
+    change_rows(
+        connection,
+        accounts,
+        "id",
+        [{"id": name} for name in sorted({one.account_id for one in booked})],
+        lambda _given: {"version": accounts.c.version + 1},
     )
 
 
-def _later(known: ColumnElement[int | None]) -> ColumnElement[int]:
+def _later(known: ColumnElement[Any], used: ColumnElement[Any]) -> ColumnElement[Any]:
     """A straggler takes nothing back."""
-    used = bindparam("used", type_=BigInteger())
     return case((func.coalesce(known, 0) > used, known), else_=used)
 
 
@@ -229,13 +231,14 @@ def _upsert(
     labels: Mapping[str, Mapping[tuple[str | int, ...], str]] = MappingProxyType({}),
 ) -> None:
     """Add counts to a table's rows, in the order of its columns and of its keys."""
-    counted = [c.name for c in table.columns if c.name not in keys and c.name not in labels]
+    names = [str(c.name) for c in table.columns]
+    counted = [name for name in names if name not in keys and name not in labels]
     rows = [
         dict(zip((*keys, *counted), (*slot, *counts), strict=True))
         | {label: texts[slot] for label, texts in labels.items()}
         for slot, counts in sorted(sums.items())
     ]
-    connection.execute(upsert(connection, table, *counted), rows)
+    add_rows(connection, table, rows, *counted)
 
 
 def _budgets(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
 from billing.db import Ledger
-from billing.payments import Order, Payment, PurchaseTerms, insert_payment, payment_of
+from billing.payments import Order, PurchaseTerms, insert_payment, payment_of
 from billing.tables import accounts, ledger_accounts, payments
+from routing.payments import Payment
 from routing.wire.account import AccountSettings
 
 #: After a card was refused; every try may cost its owner a warning of their bank.
@@ -20,8 +21,8 @@ PAUSE_MS = 86_400_000
 #: A stolen key must not empty a card: the threshold can be crossed so often in a day.
 A_DAY_MAX = 10
 DAY_MS = 86_400_000
-#: Accounts looked at per round; the others are looked at in the next one.
-ROUND_MAX = 100
+#: Accounts looked at in one query.
+PAGE_MAX = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,15 @@ class TopUp:
     like: Payment
 
 
-def due(ledger: Ledger, *, after: str = "") -> tuple[str, ...]:
-    """Accounts below their threshold, at most `ROUND_MAX` that follow `after`.
+def due(ledger: Ledger, *, after: str = "") -> tuple[tuple[str, ...], str]:
+    """Accounts below their threshold, in a page of those that have chosen something and have paid.
+
+    Args:
+        ledger: where from.
+        after: the page begins behind this account; "" for the first.
+
+    Returns:
+        The accounts, and `after` of the next page; "" when this was the last one.
 
     Raises:
         Unavailable: the database is away.
@@ -50,19 +58,16 @@ def due(ledger: Ledger, *, after: str = "") -> tuple[str, ...]:
         .where(
             accounts.c.id > after,
             accounts.c.closed_ms.is_(None),
-            accounts.c.settings.contains('"auto_top_up":{', autoescape=True),
+            accounts.c.settings != "{}",
+            exists().where(payments.c.account_id == accounts.c.id, payments.c.status == "paid"),
         )
         .order_by(accounts.c.id)
+        .limit(PAGE_MAX)
     )
-    found: list[str] = []
     with ledger.reading() as connection:
-        for row in connection.execute(query):
-            wanted = AccountSettings.from_json(row.settings).auto_top_up
-            if wanted is not None and row.posted_nano < wanted.threshold_nano:
-                found.append(row.id)
-            if len(found) == ROUND_MAX:
-                break
-    return tuple(found)
+        page = connection.execute(query).all()
+    found = [row.id for row in page if _is_below(row.settings, row.posted_nano)]
+    return tuple(found), page[-1].id if len(page) == PAGE_MAX else ""
 
 
 def begin(
@@ -85,39 +90,51 @@ def begin(
         wanted = AccountSettings.from_json(settings).auto_top_up
         if wanted is None or _balance(connection, account_id) >= wanted.threshold_nano:
             return None
-        like = newest_by_hand(connection, account_id, processor)
-        if like is None or not _may_ask(connection, account_id, now_ms):
+        like = _card_of(connection, account_id, processor)
+        if like is None or not _may_ask(connection, like, now_ms):
             return None
         order = Order(credit_nano=wanted.amount_nano, processor=processor, automatic=True)
-        return TopUp(
-            payment=insert_payment(connection, account_id, order, terms, now_ms), like=like
-        )
+        # Asked again, it must be for the same card: the processor compares.
+        payment = insert_payment(connection, account_id, order, terms, now_ms, note=like.id)
+        return TopUp(payment=payment, like=like)
 
 
-def card_of(ledger: Ledger, account_id: str, processor: str) -> Payment | None:
-    """The payment whose card an account's automatic ones use: paid, and nothing of it taken back.
+def again(ledger: Ledger, payment: Payment) -> TopUp | None:
+    """A payment that was begun and hangs, for the same card; None when that was taken back since.
 
     Raises:
         Unavailable: the database is away.
     """
+    query = select(payments).where(payments.c.id == payment.note, *_usable(payment.processor))
     with ledger.reading() as connection:
-        return newest_by_hand(connection, account_id, processor)
+        row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else TopUp(payment=payment, like=payment_of(row))
 
 
-def newest_by_hand(connection: Connection, account_id: str, processor: str) -> Payment | None:
-    """The same, as a part of something larger."""
+def _is_below(settings: str, posted_nano: int) -> bool:
+    wanted = AccountSettings.from_json(settings).auto_top_up
+    return wanted is not None and posted_nano < wanted.threshold_nano
+
+
+def _usable(processor: str) -> tuple[ColumnElement[bool], ...]:
+    """Payments whose card may be used again: paid by hand, and nothing of it taken back."""
+    table = payments
+    return (
+        table.c.processor == processor,
+        table.c.automatic.is_(False),
+        table.c.crypto.is_(False),
+        table.c.status == "paid",
+        table.c.refunded_nano == 0,
+        table.c.processor_id.is_not(None),
+    )
+
+
+def _card_of(connection: Connection, account_id: str, processor: str) -> Payment | None:
+    """The newest payment whose card may be used."""
     table = payments
     query = (
         select(table)
-        .where(
-            table.c.account_id == account_id,
-            table.c.processor == processor,
-            table.c.automatic.is_(False),
-            table.c.crypto.is_(False),
-            table.c.status == "paid",
-            table.c.refunded_nano == 0,
-            table.c.processor_id.is_not(None),
-        )
+        .where(table.c.account_id == account_id, *_usable(processor))
         .order_by(table.c.paid_ms.desc(), table.c.id)
         .limit(1)
     )
@@ -133,14 +150,20 @@ def _balance(connection: Connection, account_id: str) -> int:
     return found or 0
 
 
-def _may_ask(connection: Connection, account_id: str, now_ms: int) -> bool:
+def _may_ask(connection: Connection, like: Payment, now_ms: int) -> bool:
     table = payments
+    own = table.c.account_id == like.account_id, table.c.automatic.is_(True)
+    # Whoever had such a payment taken back buys by hand before the next one.
+    disputed = exists().where(
+        *own, table.c.refunded_nano > 0, table.c.created_ms >= (like.paid_ms or 0)
+    )
+    if connection.execute(select(disputed)).scalar_one():
+        return False
     query = (
         select(table.c.status, func.count())
         .where(
-            table.c.account_id == account_id,
-            table.c.automatic.is_(True),
-            table.c.created_ms > now_ms - max(PAUSE_MS, DAY_MS),
+            *own,
+            or_(table.c.status == "pending", table.c.created_ms > now_ms - max(PAUSE_MS, DAY_MS)),
         )
         .group_by(table.c.status)
     )

@@ -1,9 +1,9 @@
 """Payments in words that the ledger and whoever takes the money share. Nothing here calls anybody.
 
-    pending ──▶ paid ──▶ refunding ──▶ refunded
-       │          └───────────────────────▲        (a bank or an operator of the processor)
-       ├──▶ failed (and still ▶ paid, if the money comes after all)
-       └──▶ unclaimed ──▶ refunding …    the money came, but its account was closed
+pending ──▶ paid ──▶ refunding ──▶ refunded
+   │          └───────────────────────▲        (a bank or an operator of the processor)
+   ├──▶ failed (and still ▶ paid, if the money comes after all)
+   └──▶ unclaimed ──▶ refunding …    the money came, but its account was closed
 """
 
 from __future__ import annotations
@@ -111,6 +111,15 @@ class News:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """That something happened to an object at the processor; what happened is asked for."""
+
+    event_id: str
+    kind: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
     """Where a customer goes to pay."""
 
@@ -160,10 +169,19 @@ class Processor(Protocol):
         """Give `payment.back_nano` back."""
         ...
 
-    def hear(self, raw: bytes, signature: str | None) -> News | None:
-        """What a message is about, after asking; None for what is none of ours.
+    @property
+    def listens(self) -> bool:
+        """Whether its messages can be told from forgeries; without that none is read."""
+        ...
+
+    def read(self, raw: bytes, signature: str | None) -> Message | None:
+        """A message that it really sent; None for one that is about something else.
 
         Raises:
-            Unauthorized: it is not of the processor, or too old.
+            BadRequest: it is not of the processor, too old, or makes no sense.
         """
+        ...
+
+    def ask(self, message: Message) -> News | None:
+        """How the payment of a message stands now; None for what is none of ours."""
         ...

@@ -115,21 +115,29 @@ class Settings(BaseSettings):
     oidc_trust_email: bool = Field(
         False, description="its addresses are verified although it does not say so"
     )
-    stripe_key: SecretStr = Field(SecretStr(""), description="secret key; turns buying credit on")
+    stripe_secret_key: SecretStr = Field(
+        SecretStr(""), description="key of its API; turns buying credit on"
+    )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""), description="whsec_…; several with ','; without it webhooks are off"
     )
-    stripe_url: str = Field("", description="another address of its API, for tests")
-    credits_fee_percent: Decimal = Field(
+    stripe_api_base: str = Field("", description="another address of its API, for tests")
+    purchase_fee_percent: Decimal = Field(
         Decimal("5.5"), ge=0, le=100, description="on top of bought credit"
     )
-    credits_fee_min_usd: Decimal = Field(
+    purchase_fee_min_usd: Decimal = Field(
         Decimal("0.80"), ge=0, le=1_000, description="the least such fee"
     )
-    credits_crypto_fee_percent: Decimal = Field(
+    crypto_fee_percent: Decimal = Field(
         Decimal(5), ge=0, le=100, description="the same for cryptocurrency, without a least fee"
     )
-    credits_refund_hours: int = Field(
+    purchase_min_usd: Decimal = Field(
+        Decimal(5), ge=1, le=1_000_000, description="least credit that is sold"
+    )
+    purchase_max_usd: Decimal = Field(
+        Decimal(10_000), ge=1, le=1_000_000, description="most of it in one payment"
+    )
+    purchase_refund_hours: int = Field(
         24, ge=0, le=8_760, description="how long unused credit can be given back"
     )
     credits_expire_days: int = Field(

@@ -37,6 +37,7 @@ from routing.catalog.live import LiveCatalog
 from routing.clock import SystemClock
 from routing.errors import Unavailable
 from routing.metrics import WorkerMetrics
+from routing.processors import desk_of
 from routing.sealing import Sealer
 from routing.settings import Settings, environment
 from routing.store import control
@@ -47,7 +48,7 @@ from routing.store.health import Health
 from routing.store.jobs import Jobs
 from routing.store.mux import Mux
 from routing.store.sticky import Sticky
-from workers.cashier import Cashier
+from workers.cashier import Cashier, Till
 from workers.connections import ConnectionPool
 from workers.contents import Keeper
 from workers.emitter import Emitter
@@ -60,7 +61,6 @@ from workers.pools import SETTLE_QUEUE, SWEEP_QUEUE, batch_queue, interactive_qu
 from workers.process import Process
 from workers.runtime import Runtime
 from workers.settle import Settler
-from workers.stripe_desk import StripeDesk
 from workers.sweep import Sweeper
 
 log = structlog.get_logger("pointsman.worker")
@@ -169,12 +169,14 @@ class Lifecycle:
 
     def _make_cashier(self) -> Cashier:
         return Cashier(
-            open_ledger(self._settings.sql_url),
-            connect(self._settings.redis_url, "cashier"),
-            StripeDesk.of(self._settings),
-            PurchaseTerms.of(self._settings),
-            self._settings.credits_expire_days,
-            SystemClock(),
+            Till(
+                ledger=open_ledger(self._settings.sql_url),
+                redis=connect(self._settings.redis_url, "cashier"),
+                desk=desk_of(self._settings),
+                terms=PurchaseTerms.of(self._settings),
+                clock=SystemClock(),
+                expire_days=self._settings.credits_expire_days,
+            )
         )
 
     def _ready(self, sender: Any, **_: Any) -> None:

@@ -8,6 +8,7 @@ import orjson
 import structlog
 
 from billing import generations
+from billing.closing import forfeit_left
 from billing.db import Ledger
 from billing.figures import KEPT_HOURS, forget_hours, store_hour, stored_hours
 from billing.invariants import check
@@ -33,6 +34,7 @@ HOLDS_TASK = "sweep.holds.v1"
 INVARIANTS_TASK = "sweep.invariants.v1"
 FIGURES_TASK = "sweep.figures.v1"
 CONTENTS_TASK = "sweep.contents.v1"
+CLOSED_TASK = "sweep.closed.v1"
 #: A message older than its next one is worthless.
 SCHEDULE: dict[str, Any] = {
     REAP_TASK: {
@@ -52,6 +54,11 @@ SCHEDULE: dict[str, Any] = {
     },
     FIGURES_TASK: {
         "task": FIGURES_TASK,
+        "schedule": 300.0,
+        "options": {"queue": SWEEP_QUEUE, "expires": 300},
+    },
+    CLOSED_TASK: {
+        "task": CLOSED_TASK,
         "schedule": 300.0,
         "options": {"queue": SWEEP_QUEUE, "expires": 300},
     },
@@ -163,6 +170,14 @@ class Sweeper:
     def forget_contents(self) -> int:
         """Forget prompts and answers that were kept long enough; returns how many."""
         return forget_old(self._ledger, self._settings.content_days, self._clock.now_ms())
+
+    def settle_closed(self) -> int:
+        """Take what requests under way left of closed accounts; returns of how many accounts."""
+        taken = 0
+        while left := forfeit_left(self._ledger, self._clock.now_ms()):
+            self._budgets.post(left)
+            taken += len(left)
+        return taken
 
     def _look_after(self, job_id: str) -> None:
         job = self._jobs.look(job_id)

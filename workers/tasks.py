@@ -45,6 +45,10 @@ def register(celery: Celery, process: Process) -> None:
     def forget_contents() -> None:
         process.sweeper.forget_contents()
 
+    @celery.task(name=sweep.CLOSED_TASK, ignore_result=True)
+    def settle_closed() -> None:
+        process.sweeper.settle_closed()
+
     _register_cashier(celery, process)
 
     # Task.backend is looked up per thread, so under gevent every task would build a new (disabled)
@@ -53,14 +57,6 @@ def register(celery: Celery, process: Process) -> None:
 
 
 def _register_cashier(celery: Celery, process: Process) -> None:
-    @celery.task(name=cashier.TOP_UP_TASK, ignore_result=True)
-    def top_up() -> None:
-        process.cashier.top_up()
-
     @celery.task(name=cashier.PAYMENTS_TASK, ignore_result=True)
     def look_after_payments() -> None:
-        process.cashier.look_after()
-
-    @celery.task(name=cashier.EXPIRY_TASK, ignore_result=True)
-    def expire_credit() -> None:
-        process.cashier.expire()
+        process.cashier.start()

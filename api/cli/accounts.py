@@ -1,4 +1,4 @@
-"""`pointsman accounts` and `credits`: what an operator does with customers."""
+"""`pointsman accounts`: what an operator does with customers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import click
 
 from api.cli.catalog import catalog_of
 from api.cli.ledger import opened, settings_of_shell
-from api.cli.money import dollars, usd
 from api.cli.table import json_option, show
+from api.closing import close
+from api.office import Office
+from billing import choices
 from billing.accounts import (
     Account,
     AccountKind,
-    Grant,
     budget_of,
     change_policy,
     create_account,
     get,
-    grant,
     list_accounts,
 )
-from billing.api_keys import hashes_of
+from billing.api_keys import RATE_MAX, hashes_of
 from billing.db import Ledger
-from routing import ids
+from routing.catalog.pricing import usd
 from routing.catalog.shapes import Catalog
 from routing.clock import SystemClock
 from routing.errors import BadRequest, NotFound, Unavailable
 from routing.plan import resolve
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
-from routing.wire.account import Budget, RoutingPolicy
+from routing.wire.account import RoutingPolicy
 
 
 @click.group("accounts")
@@ -102,14 +102,69 @@ def policy_command(account: str, as_json: bool, **wanted: Any) -> None:  # noqa:
         changes = _changes(wanted)
         _check_names(RoutingPolicy(**changes), catalog_of(settings))
         policy = change_policy(ledger, account, lambda found: replace(found, **changes))
-        hashes = hashes_of(ledger, account)
+        _tell(settings, hashes_of(ledger, account))
+    show([asdict(policy)], as_json=as_json, empty="")
+
+
+@accounts_group.command("limits")
+@click.argument("account")
+@click.option("--rpm", metavar="N", help="Requests a minute of all its keys; '' for any.")
+@click.option("--tpm", metavar="N", help="Tokens a minute; '' for any.")
+@click.option("--parallel", metavar="N", help="Requests at once; '' for any.")
+@json_option
+def limits_command(account: str, as_json: bool, **wanted: str | None) -> None:  # noqa: FBT001
+    """Show how fast an account's keys may ask together, after changing what is given."""
+    settings = settings_of_shell()
+    changes = {name: _rate(name, text) for name, text in wanted.items() if text is not None}
+    with opened(settings) as ledger:
+        owner = account_of(ledger, account)
+        chosen = choices.change(
+            ledger,
+            owner.id,
+            lambda found: replace(
+                found,
+                settings=replace(found.settings, rates=replace(found.settings.rates, **changes)),
+            ),
+        )
+        _tell(settings, hashes_of(ledger, owner.id))
+    show([asdict(chosen.settings.rates)], as_json=as_json, empty="")
+
+
+def _rate(name: str, text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= RATE_MAX:
+        raise click.BadParameter(
+            f"{text!r} is no whole number from 1 to {RATE_MAX:,}.", param_hint=f"--{name}"
+        )
+    return int(text)
+
+
+def _tell(settings: Settings, hashes: tuple[str, ...]) -> None:
+    """Drop what front doors have cached of keys."""
     try:
         KeyCache.at(settings.redis_url).drop(*hashes)
     except Unavailable:
         click.echo(
             "Redis does not answer: front doors follow within a minute of its return.", err=True
         )
-    show([asdict(policy)], as_json=as_json, empty="")
+
+
+@accounts_group.command("close")
+@click.argument("account")
+@click.confirmation_option(prompt="Its credit, keys and members are lost for good. Close it?")
+def close_command(account: str) -> None:
+    """Close ACCOUNT for ever: no key of it works, its credit is forfeited; the books stay."""
+    settings = settings_of_shell()
+    with opened(settings) as ledger:
+        office = Office(
+            ledger=ledger,
+            keys=KeyCache.at(settings.redis_url),
+            budgets=Budgets.at(settings.redis_url),
+            clock=SystemClock(),
+        )
+        closed = close(office, account_of(ledger, account).id)
+    click.echo(f"Closed; {usd(closed.forfeited_nano):.6f} USD forfeited.")
 
 
 def _check_names(policy: RoutingPolicy, catalog: Catalog) -> None:
@@ -134,50 +189,6 @@ def _changes(wanted: dict[str, Any]) -> dict[str, Any]:
     if changes.get("sort") == "balanced":
         changes["sort"] = None
     return changes
-
-
-@click.group("credits")
-def credits_group() -> None:
-    """Credit of accounts."""
-
-
-@credits_group.command("grant")
-@click.argument("account")
-@click.argument("amount", type=usd, metavar="AMOUNT_USD")
-@click.option("--reference", default="", help="Names the payment; granting it again does nothing.")
-@click.option("--note", default="", help="Kept in the ledger.")
-@click.option("--gift", is_flag=True, help="Not bought: free-tier limits stay as they are.")
-def grant_command(
-    account: str,
-    amount: int,
-    reference: str,
-    note: str,
-    gift: bool,  # noqa: FBT001 - click passes options so
-) -> None:
-    """Add AMOUNT_USD dollars of credit to ACCOUNT (id or name)."""
-    settings, now_ms = settings_of_shell(), SystemClock().now_ms()
-    wanted = Grant(
-        amount_nano=amount,
-        reference=reference or f"cli:{ids.request_id(now_ms)}",
-        note=note,
-        purchased=not gift,
-    )
-    with opened(settings) as ledger:
-        owner = account_of(ledger, account)
-        budget = grant(ledger, owner.id, wanted, now_ms)
-    click.echo(f"{owner.name} ({owner.id}) has {dollars(budget.available_nano)} now.")
-    click.echo(f"Reference: {wanted.reference}")
-    _publish(settings, budget)
-
-
-def _publish(settings: Settings, budget: Budget) -> None:
-    """Tell the front doors. The ledger is the truth, so their cache being away is no failure."""
-    try:
-        Budgets.at(settings.redis_url).post((budget,))
-    except Unavailable:
-        click.echo(
-            "Redis is away; the credit is in the ledger and counts when Redis is back.", err=True
-        )
 
 
 def account_of(ledger: Ledger, name_or_id: str) -> Account:

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from api.cli.accounts import accounts_group, credits_group
+from api.cli.accounts import accounts_group
 from api.cli.budgets import budgets_group
 from api.cli.catalog import catalog_group, pools
+from api.cli.credits import credits_group
 from api.cli.doctor import doctor
 from api.cli.explain import explain_command
 from api.cli.figures import figures_command

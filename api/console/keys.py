@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from api.amounts import typed_nano
 from api.console.session import Sessions, page, see
 from api.office import Office
-from billing import key_changes, key_list, members
+from billing import key_changes, key_list
 from billing.api_keys import KeyTerms
 from billing.db import Ledger
 from billing.key_list import KeyEntry
@@ -20,8 +20,6 @@ from routing.budgets import MS_PER_DAY, LimitReset
 from routing.errors import BadRequest, Forbidden
 
 KEYS = "/account/keys"
-#: Keys on one page.
-SHOWN_MAX = 100
 #: Lives a key can be given, in days; "" for no end.
 LIVES = ("", "1", "7", "30", "90", "365")
 _RESETS: tuple[LimitReset, ...] = get_args(LimitReset)
@@ -84,16 +82,10 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
     return routes
 
 
-def _shown(ledger: Ledger, visit: Visit, now_ms: int) -> list[KeyEntry]:
+def _shown(ledger: Ledger, visit: Visit, now_ms: int) -> tuple[KeyEntry, ...]:
     """The newest of those the visitor may see."""
-    if visit.role == "admin":
-        listed = key_list.list_keys(ledger, visit.account_id)
-        newest = sorted(listed, key=lambda key: -key.created_ms)[:SHOWN_MAX]
-        hashes = [key.hash for key in newest]
-    else:
-        hashes = list(members.keys_of(ledger, visit.user.id, visit.account_id))[:SHOWN_MAX]
-    found = (key_list.entry_of(ledger, None, key_hash, now_ms) for key_hash in hashes)
-    return sorted((one for one in found if one is not None), key=lambda one: -one.created_ms)
+    maker = None if visit.role == "admin" else visit.user.id
+    return key_list.newest(ledger, visit.account_id, now_ms, maker=maker)
 
 
 def _mine(ledger: Ledger, visit: Visit, key_hash: str, now_ms: int) -> KeyEntry:
@@ -106,7 +98,8 @@ def _mine(ledger: Ledger, visit: Visit, key_hash: str, now_ms: int) -> KeyEntry:
     entry = key_list.entry_of(ledger, None, key_hash, now_ms) if known else None
     if entry is None or entry.account_id != visit.account_id:
         raise key_changes.not_found(key_hash)
-    if visit.role != "admin" and entry.terms.creator_user_id != visit.user.id:
+    own = entry.terms.creator_user_id == visit.user.id and entry.terms.kind == "inference"
+    if visit.role != "admin" and not own:
         raise key_changes.not_found(key_hash)
     return entry
 

@@ -67,7 +67,12 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
     def changed() -> Response:
         visit = _of_organization(sessions.admin())
         user_id, role = request.form.get("user_id", ""), _role()
-        office.do(lambda ledger: members.change_role(ledger, visit.account_id, user_id, role))
+        now_ms = office.clock.now_ms()
+        office.change_keys_of(
+            visit.account_id,
+            user_id,
+            lambda ledger: members.change_role(ledger, visit.account_id, user_id, role, now_ms),
+        )
         return see(MEMBERS)
 
     @routes.post("/account/members/remove")
@@ -77,9 +82,9 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
         leaves = user_id == visit.user.id
         if visit.role != "admin" and not leaves:
             raise Forbidden("Only admins of this organization can do this.")
-        hashes = office.do(lambda ledger: members.keys_of(ledger, user_id, visit.account_id))
-        office.change_keys(
-            hashes,
+        office.change_keys_of(
+            visit.account_id,
+            user_id,
             lambda ledger: members.remove_member(ledger, visit.account_id, user_id, now_ms),
         )
         if not leaves:

@@ -289,9 +289,7 @@ class Jobs:
         for draw in a.draws:
             args += (draw.scope, draw.hold_nano)
         for pace in a.paces:
-            each_us = US_PER_MINUTE // pace.a_minute
-            # Not the whole minute where it does not divide: the last unit must still fit.
-            args += (each_us, pace.units, each_us * pace.a_minute, "t" if pace.tokens else "r")
+            args += (*_cost_and_burst_us(pace), pace.a_minute, "t" if pace.tokens else "r")
         args += (slots.maximum for slots in a.slots)
         reply = self._scripts.run("admit", names, args)
         if reply[0] == b"LATE":
@@ -565,6 +563,15 @@ class Jobs:
                 keys.events(job_id), min=f"({after[0]}-{after[1]}", count=REPLAY_MAX
             )
         return [Frame.decode_all(row[1][b"d"])[0] for row in rows]
+
+
+def _cost_and_burst_us(pace: Pace) -> tuple[int, int]:
+    """What a request takes of a rate, and how much that may be at once; rounded up, never down."""
+    cost_us = -(-US_PER_MINUTE * pace.units // pace.a_minute)
+    if pace.tokens:
+        return cost_us, US_PER_MINUTE
+    # Not the minute where it does not divide: the last request of it must still fit.
+    return cost_us, cost_us // pace.units * pace.a_minute
 
 
 def _text(reply: bytes | str) -> str:

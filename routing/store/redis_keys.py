@@ -38,6 +38,7 @@
     control:orders             string  command line          how many were given
     control:seen               hash    every process         process -> catalog digest it runs
     lock:reaper                string  reaper                one active reaper, 3 s
+    turn:<what>                string  turns                 who is at it
 
 Scripts touch keys whose names they build (budgets of a hold, figures), so a cell is one Redis, not
 a Redis Cluster; scale by cells.
@@ -172,6 +173,11 @@ def figures_batch(batch_id: str) -> str:
 def sticky(name: str) -> str:
     """The endpoint that holds the cached prompt of one conversation."""
     return "stick:" + name
+
+
+def turn(what: str) -> str:
+    """Who does something that one process does at a time."""
+    return "turn:" + what
 
 
 def content(generation_id: str) -> str:

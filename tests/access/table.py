@@ -51,12 +51,6 @@ RIGHTS: Mapping[tuple[str, str], Right] = {
     ("GET", "/generation/content"): "key",
     # What runs an account.
     ("GET", "/credits"): "management",
-    ("GET", "/credits/payments"): "management",
-    ("POST", "/credits/checkout"): "management",
-    ("POST", "/credits/refund"): "management",
-    ("POST", "/credits/coinbase"): "management",
-    # Processors prove themselves with a signature, not with a key.
-    ("POST", "/webhooks/stripe"): "open",
     ("POST", "/credits/checkout"): "management",
     ("GET", "/credits/payments"): "management",
     ("POST", "/credits/refund"): "management",
@@ -79,6 +73,7 @@ RIGHTS: Mapping[tuple[str, str], Right] = {
     ("PATCH", "/byok/<key_id>"): "management",
     ("DELETE", "/byok/<key_id>"): "management",
     ("POST", "/byok/<key_id>/test"): "management",
+    ("PUT", "/byok/order"): "management",
     ("GET", "/keys/<key_hash>/budgets"): "management",
     ("GET", "/keys/<key_hash>/budgets/<interval>"): "management",
     ("PUT", "/keys/<key_hash>/budgets/<interval>"): "management",

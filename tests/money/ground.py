@@ -217,7 +217,10 @@ class Ground:
         """Settle what is in the outbox; returns how many generations were new."""
         new = 0
         while self.outbox.length():  # an empty one would be waited for
-            new += self.settler.settle(self.outbox.read(BATCH_MAX, 1))
+            entries = self.outbox.read(BATCH_MAX, 1)
+            if not entries:  # somebody else has taken them
+                break
+            new += self.settler.settle(entries)
         return new
 
     def _undo(self, spec: JobSpec) -> None:

@@ -5,7 +5,7 @@
 --       7 spec  8 request  9 doorbell envelope  10 fingerprint ('' = no idempotency key)  11 deadline ms from now  12 pool
 --       13 streamed (0|1)  14 latest ms at which the caller still waits ('' = always)
 --       15 number of limits  16 of budgets  17 of rates  18 of bounds on requests at once
---       then (max, ttl ms) per limit; (scope, hold nano) per budget; (us per unit, units, burst us, t|r) per rate; max per bound
+--       then (max, ttl ms) per limit; (scope, hold nano) per budget; (us it takes, burst us, units a minute, t|r) per rate; max per bound
 -- -> OK | EXISTS | CONFLICT id | REPLAY id | LIMIT i pttl | RATE i wait ms | FULL i | LOAD i | PAY i avail held | LATE now
 local t = redis.call('TIME'); local us = t[1] * 1000000 + t[2]; local now = math.floor(us / 1000)
 if ARGV[14] ~= '' and now > tonumber(ARGV[14]) then return {'LATE', now} end  -- a stalled Redis: the client was told 503
@@ -33,8 +33,8 @@ local rk, ra = bk + budgets, ba + 2 * budgets
 local sk, sa = rk + rates, ra + 4 * rates
 local free_at = {}
 for i = 1, rates do
-  local each, units, burst = tonumber(ARGV[ra + 4 * i - 3]), tonumber(ARGV[ra + 4 * i - 2]), tonumber(ARGV[ra + 4 * i - 1])
-  local at = math.max(us, tonumber(redis.call('GET', KEYS[rk + i]) or '0')) + each * units
+  local cost, burst = tonumber(ARGV[ra + 4 * i - 3]), tonumber(ARGV[ra + 4 * i - 2])
+  local at = math.max(us, tonumber(redis.call('GET', KEYS[rk + i]) or '0')) + cost
   if at - us > burst then return {'RATE', i, math.ceil((at - us - burst) / 1000)} end
   free_at[i] = at
 end
@@ -54,7 +54,9 @@ end
 local paced = {}                                                      -- rates of tokens are put right at the end
 for i = 1, rates do
   redis.call('SET', KEYS[rk + i], string.format('%.0f', free_at[i]), 'PX', math.ceil((free_at[i] - us) / 1000) + 60000)
-  if ARGV[ra + 4 * i] == 't' then table.insert(paced, KEYS[rk + i] .. ' ' .. ARGV[ra + 4 * i - 3] .. ' ' .. ARGV[ra + 4 * i - 2]) end
+  if ARGV[ra + 4 * i] == 't' then
+    table.insert(paced, KEYS[rk + i] .. ' ' .. ARGV[ra + 4 * i - 1] .. ' ' .. ARGV[ra + 4 * i - 3] .. ' ' .. string.format('%.0f', us))
+  end
 end
 for i = 1, bounds do
   redis.call('ZADD', KEYS[sk + i], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])

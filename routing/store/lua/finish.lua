@@ -12,8 +12,10 @@ redis.call('HSET', KEYS[1], 'st', ARGV[3])
 if j[3] then for who in string.gmatch(j[3], '[^\n]+') do redis.call('ZREM', who, ARGV[1]) end end
 if j[4] then
   local t = redis.call('TIME'); local us = t[1] * 1000000 + t[2]
-  for rate, each, units in string.gmatch(j[4], '(%S+) (%d+) (%d+)') do  -- what was estimated becomes what was used
-    local at = tonumber(redis.call('GET', rate) or '0') + tonumber(each) * (tonumber(ARGV[9] == '' and '0' or ARGV[9]) - tonumber(units))
+  local used = tonumber(ARGV[9] == '' and '0' or ARGV[9])
+  for rate, minute, cost, since in string.gmatch(j[4], '(%S+) (%d+) (%d+) (%d+)') do  -- what was estimated becomes what was used
+    -- Never from before its admission: what has drained away, or is forgotten, since then was not spare.
+    local at = math.max(tonumber(redis.call('GET', rate) or '0'), since + cost) - cost + math.ceil(60000000 * used / minute)
     if at > us then redis.call('SET', rate, string.format('%.0f', at), 'PX', math.ceil((at - us) / 1000) + 60000) else redis.call('DEL', rate) end
   end
 end

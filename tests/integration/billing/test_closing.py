@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from billing import accounts, api_keys, closing, generations, invariants
+from billing.accounts import Grant
 from billing.closing import SETTLED_WITHIN_MS
 from billing.db import Ledger
 from billing.ledger import FORFEITED, balances
@@ -21,9 +22,12 @@ from billing.tables import (
     transactions,
     users,
 )
+from routing.clock import FixedClock
 from routing.errors import NotFound
+from routing.settings import Settings
 from tests.fixtures.charges import COST_NANO, NOW_MS, generation_id
 from tests.fixtures.customers import GRANTED_NANO, Customer, make_customer
+from workers.sweep import Sweeper
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -283,3 +287,24 @@ def test_members_outlive_their_organisation(ledger: Ledger):
     found = accounts.get(ledger, team.id)
     assert found is not None
     assert found.name == "Team"
+
+
+def test_a_closed_account_takes_nothing_more(ledger: Ledger):
+    customer = make_customer(ledger)
+    closing.close(ledger, customer.account_id, NOW_MS)
+
+    with pytest.raises(NotFound, match="closed"):
+        accounts.grant(ledger, customer.account_id, Grant(amount_nano=1, reference="late"), NOW_MS)
+    with pytest.raises(NotFound, match="closed"):
+        accounts.change_policy(ledger, customer.account_id, lambda policy: policy)
+
+
+def test_the_sweep_takes_what_is_left_of_closed_accounts(ledger: Ledger, fake_redis: Any):
+    customer = make_customer(ledger)
+    closing.close(ledger, customer.account_id, NOW_MS, GRANTED_NANO)
+    sweeper = Sweeper(ledger, fake_redis, Settings(), FixedClock(LATER_MS))
+
+    assert sweeper.settle_closed() == 1
+    assert sweeper.settle_closed() == 0
+    assert fake_redis.hget(f"bud:{customer.scope}", "avail") == b"0"
+    assert invariants.check(ledger, LATER_MS) == ()

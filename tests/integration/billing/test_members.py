@@ -76,11 +76,11 @@ def test_an_organization_is_never_without_an_admin(ledger: Ledger, ada: str, org
     members.add_member(ledger, org, bob, "member", NOW_MS)
 
     with pytest.raises(Conflict, match="admin"):
-        members.change_role(ledger, org, ada, "member")
+        members.change_role(ledger, org, ada, "member", NOW_MS)
     with pytest.raises(Conflict, match="admin"):
         members.remove_member(ledger, org, ada, NOW_MS)
-    members.change_role(ledger, org, ada, "admin")
-    members.change_role(ledger, org, bob, "admin")
+    members.change_role(ledger, org, ada, "admin", NOW_MS)
+    members.change_role(ledger, org, bob, "admin", NOW_MS)
     members.remove_member(ledger, org, ada, NOW_MS)
     assert members.role_of(ledger, org, ada) is None
 
@@ -107,7 +107,7 @@ def test_strangers_have_no_role_to_change(ledger: Ledger, org: str):
     bob = _user(ledger, "bob")
 
     with pytest.raises(NotFound, match="member"):
-        members.change_role(ledger, org, bob, "admin")
+        members.change_role(ledger, org, bob, "admin", NOW_MS)
     with pytest.raises(NotFound, match="member"):
         members.remove_member(ledger, org, bob, NOW_MS)
 

@@ -92,7 +92,7 @@ def test_a_role_is_that_of_now(ledger: Ledger, ada: str):
     members.add_member(ledger, org, bob, "member", NOW_MS)
     token = sessions.begin(ledger, bob, org, NOW_MS)
     for role in ("member", "admin"):
-        members.change_role(ledger, org, bob, role)
+        members.change_role(ledger, org, bob, role, NOW_MS)
         visit = sessions.find(ledger, token, NOW_MS)
         assert visit is not None
         assert (visit.account_name, visit.role) == ("Engines", role)

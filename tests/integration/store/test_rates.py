@@ -143,6 +143,48 @@ def test_what_was_estimated_becomes_what_was_used(desk: Desk, used: int, room: i
     assert desk.store.redis.exists(REQUESTS) == 1
 
 
+def test_a_long_answer_is_paid_back_though_its_estimate_has_drained_away(desk: Desk):
+    of_a_moment = tokens(6_000_000, 1)
+    long = desk.claimed("gen-1", paces=(of_a_moment,))
+    short = desk.claimed("gen-2", paces=(of_a_moment,))
+    assert desk.finish(short, tokens=1) == "ok"
+
+    assert desk.finish(long, tokens=12_000_000) == "ok"
+
+    assert room_left(desk, 6_000_000) == 0
+
+
+def test_a_long_answer_is_paid_back_though_nothing_is_known_of_the_rate(desk: Desk):
+    claim = desk.claimed(paces=(tokens(1_000, 10),))
+    desk.store.redis.delete(TOKENS)  # as after a minute in which nobody asked
+
+    assert desk.finish(claim, tokens=700) == "ok"
+
+    assert room_left(desk, 1_000) in range(300, 320)
+
+
+def test_tokens_of_a_request_that_never_ran_are_given_back(desk: Desk):
+    claim = desk.claimed(paces=(requests(9), tokens(1_000, 400)))
+    desk.requeue(claim)
+
+    assert desk.jobs.cancel(claim.job_id, b"charge") == "ended"
+
+    assert room_left(desk, 1_000) == 1_000
+    assert desk.store.redis.exists(REQUESTS) == 1
+
+
+@pytest.mark.parametrize("a_minute", [999_983, 5_400_000, 5_999_999])
+def test_a_rate_that_does_not_divide_a_minute_is_kept(desk: Desk, a_minute: int):
+    desk.grant(1_000)
+    asked = tokens(a_minute, a_minute)
+    desk.admit("gen-1", paces=(asked,))
+
+    told = desk.admit("gen-2", paces=(asked,))
+
+    assert isinstance(told, TooFast)
+    assert 59_500 < told.retry_after_ms <= 60_001
+
+
 def test_an_end_told_twice_puts_a_rate_right_once(desk: Desk):
     claim = desk.claimed(paces=(tokens(1_000, 400),))
 

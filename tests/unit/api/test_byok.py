@@ -178,6 +178,21 @@ def test_a_removed_key_is_gone(site: Any, manager: Manager):
         assert connection.execute(select(byok_keys)).all() == []
 
 
+def test_the_keys_of_a_provider_are_put_in_order(site: Any, manager: Manager):
+    first, second, third = (manager.stores()["id"] for _ in range(3))
+    wished = {"provider": "openai", "ids": [third, first], "fallback_ids": [second]}
+
+    found = manager("PUT", "/order", json=wished)
+
+    assert [key["id"] for key in found["data"]] == [third, first, second]
+    assert [key["is_fallback"] for key in found["data"]] == [False, False, True]
+    assert [one.id for one in usable(site)] == [third, first, second]
+    refused = manager.refused("PUT", "/order", provider="openai", ids=[first])
+    assert refused["metadata"]["param"] == "order"
+    eve = Manager(site, make_customer(site.ledger).account_id)
+    assert eve.refused("PUT", "/order", **wished)["metadata"]["param"] == "order"
+
+
 def test_pages_and_one_provider(manager: Manager):
     made = [manager.stores(provider=name) for name in ("openai", "groq", "openai")]
 

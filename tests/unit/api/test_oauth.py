@@ -56,6 +56,7 @@ class Place:
     clock: FixedClock
     authenticator: Authenticator
     customer: Customer
+    manager: Customer
     user: User
 
     @property
@@ -73,7 +74,7 @@ class Place:
         return self.client.post("/api/v1/auth/keys", json={"code": code, **body})
 
     def make_code(self, customer: Customer | None = None, **body: Any) -> Any:
-        text = (customer or self.customer).text
+        text = (customer or self.manager).text
         return self.client.post(
             "/api/v1/auth/keys/code",
             json={"callback_url": CALLBACK} | body,
@@ -103,7 +104,8 @@ def place(fake_redis: Any, sqlite_url: str) -> Iterator[Place]:
     app.register_blueprint(oauth.blueprint(office, authenticate), url_prefix="/api/v1")
     app.register_blueprint(consent.blueprint(office, console))
     user = create_user(ledger, NewUser(email="ada@example.org"), clock.now_ms())
-    yield Place(app, ledger, clock, authenticator, make_customer(ledger), user)
+    manager = make_customer(ledger, kind="management")
+    yield Place(app, ledger, clock, authenticator, make_customer(ledger), manager, user)
     ledger.close()
 
 
@@ -281,7 +283,7 @@ def test_a_key_asks_for_a_code_and_its_terms_are_kept(place: Place):
         limit=0.1,
         usage_limit_type="daily",
         expires_at="2027-12-31T23:59:59Z",
-        workspace_id=workspace_of(place.customer.account_id),
+        workspace_id=workspace_of(place.manager.account_id),
         spawn_agent="other-fields-pass",
     )
     assert made.status_code == 200
@@ -294,7 +296,7 @@ def test_a_key_asks_for_a_code_and_its_terms_are_kept(place: Place):
     key = place.key(done["key"])
     assert (key.name, key.limit_nano, key.limit_reset) == ("Notes", 100_000_000, "daily")
     assert key.expires_ms == 1_830_297_599_000
-    assert key.account_id == place.customer.account_id
+    assert key.account_id == place.manager.account_id
 
 
 def test_the_same_application_keeps_its_number(place: Place):
@@ -330,9 +332,10 @@ def test_a_code_that_cannot_be_made(place: Place, body: dict[str, Any], param: s
 
 def test_who_may_ask_for_codes(place: Place):
     limited = make_customer(place.ledger, limit_nano=5)
-    manager = make_customer(place.ledger, kind="management")
     assert place.make_code(limited).status_code == 403
-    assert place.make_code(manager).status_code == 200
+    # A key that leaked would live on in those it made, after it was shut.
+    assert place.make_code(place.customer).status_code == 403
+    assert place.make_code(place.manager).status_code == 200
     nobody = place.client.post("/api/v1/auth/keys/code", json={"callback_url": CALLBACK})
     assert nobody.status_code == 401
 
@@ -371,7 +374,7 @@ def test_a_code_that_anyone_may_have_seen_shuts_its_key_when_it_comes_twice(plac
     # Given a code without a challenge that was exchanged, and a key that works
     code = place.make_code().get_json()["data"]["id"]
     text = place.exchange(code).get_json()["key"]
-    assert place.key(text).account_id == place.customer.account_id
+    assert place.key(text).account_id == place.manager.account_id
     # When the code comes again
     assert place.exchange(code).status_code == 403
     # Then one of the two was a thief: the key is shut, in every cache

@@ -35,6 +35,7 @@ NOTHING_CHOSEN = {
     "default_provider_sort": None,
     "default_text_model": None,
     "is_data_discount_logging_enabled": False,
+    "default_plugins": [],
     "rate_limits": {"rpm": None, "tpm": None, "parallel": None},
 }
 ALL_CHOSEN = {
@@ -47,6 +48,10 @@ ALL_CHOSEN = {
     "default_provider_sort": "latency",
     "default_text_model": "openai/gpt-4o-mini",
     "is_data_discount_logging_enabled": True,
+    "default_plugins": [
+        {"id": "web", "enabled": True, "prevent_overrides": True, "max_results": 3},
+        {"id": "response-healing", "enabled": False, "prevent_overrides": False},
+    ],
 }
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from billing.tables import byok_keys
-from routing.budgets import free_byok_scope
+from billing.tables import budgets, byok_keys
+from routing.budgets import free_byok_scope, key_owner, organisation
 from routing.settings import Settings
 from routing.wire.job import JobSpec
 from tests.fixtures.customers import make_customer
@@ -128,6 +128,33 @@ def test_what_is_kept_is_cheaper_only_where_it_can_be_sealed(site: Any):
     spec = spec_of(site, site.ask({"model": PAID, "stream": True}))
 
     assert (spec.logs, spec.discount_ppm) == (False, 0)
+
+
+def test_with_every_budget_there_is_a_first_request_is_let_in(site: Any):
+    owners = (organisation(site.customer.account_id), key_owner(site.customer.key.key_hash))
+    rows = [
+        {
+            "id": f"{owner}-{interval}",
+            "account_id": site.customer.account_id,
+            "owner": owner,
+            "interval": interval,
+            "limit_nano": 10**12,
+            "include_byok": False,
+            "created_ms": 0,
+            "updated_ms": 0,
+        }
+        for owner in owners
+        for interval in ("daily", "weekly", "monthly", "lifetime")
+    ]
+    with site.ledger.writing() as connection:
+        connection.execute(budgets.insert(), rows)
+    bring(site, "openai", always_use=True)
+
+    # Nothing of them is cached, as at a turn of the month or when Redis was emptied.
+    answer = site.ask({"model": PAID, "stream": True, "provider": {"only": ["openai"]}})
+
+    assert answer.status_code == 200
+    assert len(site.redis.keys("bud:*")) >= len(rows) + 2
 
 
 def _free_scope(site: Any) -> str:

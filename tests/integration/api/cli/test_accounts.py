@@ -179,3 +179,24 @@ def test_a_policy_names_only_what_exists(run, options, words):
 
 def test_an_unknown_account_has_no_policy(run):
     assert "No account nobody" in run("accounts", "policy", "nobody", code=1).stderr
+
+
+def test_how_fast_an_account_may_ask(run):
+    run("accounts", "create", "acme")
+
+    (first,) = listed(run, "accounts", "limits", "acme", "--rpm", "60", "--parallel", "5")
+    (second,) = listed(run, "accounts", "limits", "acme", "--rpm", "", "--tpm", "1000")
+
+    assert first == {"rpm": 60, "tpm": None, "parallel": 5}
+    assert second == {"rpm": None, "tpm": 1_000, "parallel": 5}
+    for wrong in ("0", "-1", "x", "6000001", "1.5"):
+        refused = run("accounts", "limits", "acme", f"--rpm={wrong}", code=2)
+        assert "--rpm" in refused.stderr
+
+
+def test_no_account_is_closed_while_front_doors_cannot_be_told(run):
+    run("accounts", "create", "acme")
+
+    run("accounts", "close", "acme", "--yes", code=1)
+
+    assert len(listed(run, "accounts", "list")) == 1

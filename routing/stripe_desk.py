@@ -16,31 +16,48 @@ import orjson
 import stripe
 from stripe import StripeClient, StripeError, WebhookSignature
 
-from billing.payments import CENT_NANO, CURRENCY, Payment, Receipt
-from billing.processor import Checkout, Declined, News, NewsKind
-from routing.errors import BadRequest, Unauthorized, Unavailable
+from routing.errors import BadRequest, Unavailable
+from routing.payments import (
+    CENT_NANO,
+    CURRENCY,
+    Checkout,
+    Declined,
+    Message,
+    News,
+    NewsKind,
+    Payment,
+    Receipt,
+    Ways,
+)
 from routing.settings import Settings
 
 NAME = "stripe"
 #: How old a message may be: Stripe signs the moment of each try anew.
 TOLERANCE_S = 300
 #: Stripe answers within seconds; a card payment may take its bank some more.
-TIMEOUT_S = 30.0
-RETRIES = 2
+TIMEOUT_S = 15.0
+RETRIES = 1
+#: Charges of one customer, and refunds of one charge, that are looked through for one of ours.
+LOOK_MAX = 100
+#: How far Stripe's clock may be behind ours.
+SKEW_S = 3_600
 RETRY_AFTER_MS = 5_000
 #: Under which name our id is in the metadata of their objects.
 _OURS = "pointsman_payment"
+_OWNER = "pointsman_account"
 _REFUSALS = (stripe.CardError, stripe.InvalidRequestError, stripe.IdempotencyError)
 #: A dispute in one of these states has not taken the money, or has given it back.
 _HARMLESS_DISPUTES = frozenset(
     {"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"}
 )
 
+_FAILED_REFUNDS = frozenset({"failed", "canceled"})
+
 _Object = Mapping[str, Any]
 
 
 class StripeDesk:
-    """A `billing.processor.Processor`.
+    """A `routing.payments.Processor`.
 
     Args:
         key: secret API key.
@@ -70,14 +87,14 @@ class StripeDesk:
     @classmethod
     def of(cls, settings: Settings) -> StripeDesk | None:
         """As the operator has set it up; None without a key."""
-        key = settings.stripe_key.get_secret_value()
+        key = settings.stripe_secret_key.get_secret_value()
         if not key:
             return None
         secrets = settings.stripe_webhook_secret.get_secret_value().split(",")
         return cls(
             key,
             tuple(secret.strip() for secret in secrets if secret.strip()),
-            url=settings.stripe_url or None,
+            url=settings.stripe_api_base or None,
         )
 
     @property
@@ -85,16 +102,16 @@ class StripeDesk:
         """Whether messages can be told from forgeries."""
         return bool(self._secrets)
 
-    def checkout(self, payment: Payment, back_url: str) -> Checkout:
+    def checkout(self, payment: Payment, ways: Ways) -> Checkout:
         """Open a Checkout session."""
-        ours = {_OURS: payment.id}
+        ours = _marks(payment)
         wanted: Any = {
             "mode": "payment",
             "client_reference_id": payment.id,
             "metadata": ours,
             "payment_intent_data": {"metadata": ours, "description": payment.id},
-            "success_url": f"{back_url}?payment={payment.id}",
-            "cancel_url": back_url,
+            "success_url": ways.success_url,
+            "cancel_url": ways.cancel_url,
             "line_items": [
                 _line(self._product, payment.credit_nano),
                 *([_line("Fee", payment.fee_nano)] if payment.fee_nano else []),
@@ -110,25 +127,36 @@ class StripeDesk:
         return Checkout(processor_id=made.id, url=made.url)
 
     def charge_again(self, payment: Payment, like: Payment) -> News:
-        """Confirm a payment with the card of an earlier one."""
+        """Confirm a payment with the card of an earlier one, unless that was done before."""
         with _translated():
             card = self._intent_of(like)
-            wanted: Any = {
-                "amount": payment.total_nano // CENT_NANO,
-                "currency": CURRENCY,
-                "customer": _id(card.get("customer")),
-                "payment_method": _id(card.get("payment_method")),
-                "off_session": True,
-                "confirm": True,
-                "description": payment.id,
-                "metadata": {_OURS: payment.id, "automatic": "true"},
-            }
-            if not wanted["customer"] or not wanted["payment_method"]:
+            customer, method = _id(card.get("customer")), _id(card.get("payment_method"))
+            if not customer or not method:
                 raise Declined("No card is kept of an earlier payment")
-            made = self._client.v1.payment_intents.create(
-                wanted, {"idempotency_key": f"charge {payment.id}"}
-            )
-        return _news_of_intent(made.to_dict(), payment.id)
+            found = self._charged_before(payment, customer)
+            if found is None:
+                wanted: Any = {
+                    "amount": payment.total_nano // CENT_NANO,
+                    "currency": CURRENCY,
+                    "customer": customer,
+                    "payment_method": method,
+                    "off_session": True,
+                    "confirm": True,
+                    "description": payment.id,
+                    "metadata": _marks(payment) | {"automatic": "true"},
+                }
+                found = self._client.v1.payment_intents.create(
+                    wanted, {"idempotency_key": f"charge {payment.id}"}
+                ).to_dict()
+        return _news_of_intent(found, payment.id)
+
+    def _charged_before(self, payment: Payment, customer: str) -> _Object | None:
+        """Stripe forgets idempotency keys after a day; what it has charged it does not."""
+        since_s = payment.created_ms // 1000 - SKEW_S
+        listed = self._client.v1.payment_intents.list(
+            {"customer": customer, "created": {"gte": since_s}, "limit": LOOK_MAX}
+        ).to_dict()
+        return next((one for one in listed.get("data", ()) if _ours(one) == payment.id), None)
 
     def look(self, payment: Payment) -> News:
         """Ask for the session or payment intent it was asked for with."""
@@ -140,34 +168,40 @@ class StripeDesk:
             return self._intent(payment.processor_id, payment.id)
 
     def refund(self, payment: Payment) -> None:
-        """Give back what was taken off the balance."""
-        cents = payment.refunded_nano // CENT_NANO
+        """Give back what was taken off the balance, unless that was done before."""
+        cents = payment.back_nano // CENT_NANO
         with _translated():
-            wanted: Any = {
-                "payment_intent": self._intent_of(payment)["id"],
-                "amount": cents,
-                "metadata": {_OURS: payment.id},
-            }
-            made = self._client.v1.refunds.create(
-                wanted, {"idempotency_key": f"refund {payment.id} {cents}"}
-            )
-        if made.status in {"failed", "canceled"}:
+            intent = self._intent_of(payment)["id"]
+            listed = self._client.v1.refunds.list(
+                {"payment_intent": intent, "limit": LOOK_MAX}
+            ).to_dict()
+            before = [one for one in listed.get("data", ()) if _ours(one) == payment.id]
+            if any(one.get("status") not in _FAILED_REFUNDS for one in before):
+                return
+            wanted: Any = {"payment_intent": intent, "amount": cents, "metadata": _marks(payment)}
+            # A refund that failed is not the one that is asked for now.
+            once = f"refund {payment.id} {cents} {len(before)}"
+            made = self._client.v1.refunds.create(wanted, {"idempotency_key": once})
+        if made.status in _FAILED_REFUNDS:
             raise Declined(f"Stripe could not refund payment {payment.id}")
 
-    def hear(self, raw: bytes, signature: str | None) -> News | None:
-        """Check a webhook's signature, then ask what its object is like now."""
+    def read(self, raw: bytes, signature: str | None) -> Message | None:
+        """Check a webhook's signature; nobody is asked yet."""
         self._verify(raw, signature)
         try:
             event = orjson.loads(raw)
             kind, subject = str(event["type"]), event["data"]["object"]
             event_id, object_id = str(event["id"]), str(subject["id"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
             raise BadRequest("Not an event of Stripe") from error
-        ask = self._askers().get(kind)
-        if ask is None:
+        if kind not in self._askers():
             return None
+        return Message(event_id=event_id, kind=kind, object_id=object_id)
+
+    def ask(self, message: Message) -> News | None:
+        """Ask what the object of a webhook is like now."""
         with _translated():
-            return ask(object_id, event_id)
+            return self._askers()[message.kind](message.object_id, message.event_id)
 
     def _verify(self, raw: bytes, signature: str | None) -> None:
         for secret in self._secrets:
@@ -176,7 +210,7 @@ class StripeDesk:
             except (stripe.SignatureVerificationError, UnicodeDecodeError):
                 continue
             return
-        raise Unauthorized("The signature of this message is wrong, or it is too old")
+        raise BadRequest("The signature of this message is wrong, or it is too old")
 
     def _askers(self) -> Mapping[str, Callable[[str, str], News | None]]:
         """By event, what finds out how its object stands now."""
@@ -218,7 +252,7 @@ class StripeDesk:
                 kind="received",
                 payment_id=ours,
                 processor_id=session_id,
-                receipt=_receipt(ours, found.get("amount_total"), found.get("currency")),
+                receipt=_receipt(ours, found, found.get("amount_total")),
             )
         if found.get("status") == "expired":
             return News(kind="failed", payment_id=ours, why="not paid in time")
@@ -275,28 +309,35 @@ def _line(name: str, nano: int) -> dict[str, Any]:
 
 def _news_of_intent(found: _Object, payment_id: str) -> News:
     status = found.get("status")
+    if not _automatic(found):  # one of a Checkout session, which tells of itself
+        return News(kind="waiting", payment_id=payment_id)
     if status == "succeeded":
         return News(
             kind="received",
             payment_id=payment_id,
-            processor_id=_id(found) if _automatic(found) else "",
-            receipt=_receipt(payment_id, found.get("amount_received"), found.get("currency")),
+            processor_id=_id(found),
+            receipt=_receipt(payment_id, found, found.get("amount_received")),
         )
-    # Somebody at a Checkout page may try another card; nobody is there for an automatic one.
-    if _automatic(found) and status in {"requires_payment_method", "requires_action", "canceled"}:
+    if status in {"requires_payment_method", "requires_action", "canceled"}:  # nobody is there
         error = found.get("last_payment_error") or {}
         why = str(error.get("message") or "the card was refused")
         return News(kind="failed", payment_id=payment_id, processor_id=_id(found), why=why)
     return News(kind="waiting", payment_id=payment_id)
 
 
-def _receipt(payment_id: str, cents: Any, currency: Any) -> Receipt:
+def _receipt(payment_id: str, found: _Object, cents: Any) -> Receipt:
     return Receipt(
         processor=NAME,
         payment_id=payment_id,
         total_nano=int(cents or 0) * CENT_NANO,
-        currency=str(currency).lower(),
+        currency=str(found.get("currency")).lower(),
+        account_id=str((found.get("metadata") or {}).get(_OWNER) or ""),
     )
+
+
+def _marks(payment: Payment) -> dict[str, str]:
+    """What tells our objects from those of others."""
+    return {_OURS: payment.id, _OWNER: payment.account_id}
 
 
 def _told_by(event_id: str, news: News) -> News | None:
