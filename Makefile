@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
-.PHONY: help install run test lint format types imports unit faults bench clean
+.PHONY: help install run test lint format types imports unit faults money bench clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ unit: .venv/installed-test ## The quick tests only, no network
 
 faults: .venv/installed-test ## Kill, cut and restart every part, and count what was lost
 	@$(BIN)/python -m tests.faults
+
+money: .venv/installed-test ## Thousands at once, repeats and any order, on both databases
+	@$(BIN)/python -m tests.money
 
 bench: .venv/installed-test ## Cost and latency of a request
 	@$(BIN)/python -m tests.bench

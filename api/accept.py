@@ -278,7 +278,7 @@ class Acceptor:
     ) -> tuple[JobSpec, Admission]:
         """What is asked of Redis for these endpoints and terms, and the job as it is then."""
         key = call.key
-        worst = worst_case(spec.entries, wanted, self.catalog.current)
+        worst = worst_case(spec.entries, wanted, self.catalog.current, joined=spec.rescue)
         own = {entry.byok for entry in spec.entries if entry.byok}
         draws = self._draws(key, spec, worst, own=bool(own))
         spec = replace(

@@ -29,6 +29,7 @@ from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO, SUSPENSE
 from billing.tables import (
     accounts,
+    activity_days,
     entries,
     generations,
     key_usage_days,
@@ -188,6 +189,22 @@ def _providers_are_owed(_now_ms: int) -> Query:
     )
 
 
+def _costs_follow_their_terms(_now_ms: int) -> Query:
+    """Which fee or discount a cost has in it is told to its customer, and on receipts."""
+    table = generations
+    expected = case(
+        (table.c.insured, 0),
+        (table.c.byok, table.c.fee_nano),
+        else_=table.c.upstream_cost_nano - table.c.discount_nano,
+    )
+    strange = case(
+        (table.c.insured, table.c.fee_nano + table.c.discount_nano),
+        (table.c.byok, table.c.discount_nano),
+        else_=table.c.fee_nano,
+    )
+    return select(table.c.id).where(or_(table.c.cost_nano != expected, strange != 0))
+
+
 def _grants_are_counted(_now_ms: int) -> Query:
     granted = _moved(("grant", "purchase_refund", "expiry"))
     return (
@@ -265,7 +282,8 @@ def _key_days_are_sums(_now_ms: int) -> Query:
         -_paid_by_own_key(),
         literal(-1),
     )
-    return _unlike(union_all(counted, settled).subquery(), "key_hash")
+    pile = union_all(counted, settled).subquery()
+    return _unlike(pile, pile.c.key_hash, pile.c.day)
 
 
 def _owner_days_are_sums(_now_ms: int) -> Query:
@@ -275,34 +293,55 @@ def _owner_days_are_sums(_now_ms: int) -> Query:
         spend_days.c.usage_nano,
         spend_days.c.byok_usage_nano,
         spend_days.c.requests,
+        spend_days.c.byok_requests,
     )
     day = (generations.c.created_ms // MS_PER_DAY).label("day")
-    amounts = (-generations.c.cost_nano, -_paid_by_own_key(), literal(-1))
+    with_own_key = case((_is_paid_by_own_key(), -1), else_=0)
+    amounts = (-generations.c.cost_nano, -_paid_by_own_key(), literal(-1), with_own_key)
     of_accounts = select((literal("org:") + generations.c.account_id).label("owner"), day, *amounts)
     of_members = select(
         (literal("member:") + generations.c.account_id + "/" + generations.c.user_id), day, *amounts
     ).where(generations.c.user_id.is_not(None))
-    return _unlike(union_all(counted, of_accounts, of_members).subquery(), "owner")
+    pile = union_all(counted, of_accounts, of_members).subquery()
+    return _unlike(pile, pile.c.owner, pile.c.day)
+
+
+def _activity_days_are_sums(_now_ms: int) -> Query:
+    table, tokens = activity_days, ("prompt", "completion", "reasoning", "cached")
+    names = ("account_id", "key_hash", "model_id", "endpoint_id")
+    counted = select(
+        *(table.c[name] for name in names),
+        table.c.day,
+        table.c.usage_nano,
+        table.c.byok_usage_nano,
+        table.c.requests,
+        *(table.c[f"{kind}_tokens"] for kind in tokens),
+    )
+    settled = select(
+        *(generations.c[name] for name in names),
+        (generations.c.created_ms // MS_PER_DAY).label("day"),
+        -generations.c.cost_nano,
+        -_paid_by_own_key(),
+        literal(-1),
+        *(-generations.c[f"{kind}_tokens"] for kind in tokens),
+    )
+    pile = union_all(counted, settled).subquery()
+    return _unlike(pile, *(pile.c[name] for name in names), pile.c.day)
+
+
+def _is_paid_by_own_key() -> Any:
+    return and_(generations.c.byok, not_(generations.c.insured))
 
 
 def _paid_by_own_key() -> Any:
-    own = and_(generations.c.byok, not_(generations.c.insured))
-    return case((own, generations.c.upstream_cost_nano), else_=0)
+    return case((_is_paid_by_own_key(), generations.c.upstream_cost_nano), else_=0)
 
 
-def _unlike(pile: Any, name: str) -> Query:
-    """Rows of one name and day whose sums do not cancel out."""
-    return (
-        select(pile.c[name])
-        .group_by(pile.c[name], pile.c.day)
-        .having(
-            or_(
-                func.sum(pile.c.usage_nano) != 0,
-                func.sum(pile.c.byok_usage_nano) != 0,
-                func.sum(pile.c.requests) != 0,
-            )
-        )
-    )
+def _unlike(pile: Any, *slot: Any) -> Query:
+    """The first of the columns of each slot whose sums, of all other columns, do not cancel out."""
+    names = {column.name for column in slot}
+    sums = (func.sum(column) for column in pile.c if column.name not in names)
+    return select(slot[0]).group_by(*slot).having(or_(*(total != 0 for total in sums)))
 
 
 def _amounts_are_whole(_now_ms: int) -> Query:
@@ -385,6 +424,11 @@ TRUTHS = (
         offenders=_providers_are_owed,
     ),
     Truth(
+        name="costs_follow_their_terms",
+        sentence="A generation cost its list price less its discount, or its fee alone.",
+        offenders=_costs_follow_their_terms,
+    ),
+    Truth(
         name="grants_are_counted",
         sentence="The granted credit of each account is that of its grants, less what went back.",
         offenders=_grants_are_counted,
@@ -408,6 +452,11 @@ TRUTHS = (
         name="owner_days_are_sums",
         sentence="The daily spend of each account and member is the sum of its generations.",
         offenders=_owner_days_are_sums,
+    ),
+    Truth(
+        name="activity_days_are_sums",
+        sentence="The activity of each account is the sum of its generations.",
+        offenders=_activity_days_are_sums,
     ),
     Truth(
         name="amounts_are_whole",

@@ -85,7 +85,8 @@ class AttemptState:
         contexts: context length of each entry, 0 where unknown.
         ruled_out: entries that cannot serve this request at all.
         skipped: entries that were not available, in this round of all.
-        faulted: an endpoint failed for another reason than being busy.
+        faulted: an endpoint failed for another reason than being busy; with a customer's own key
+            that says nothing about the operator's.
         forced: one was chosen although it was out of order; that happens once.
         last: the last failure of an endpoint that was really called; None before the first.
     """
@@ -182,6 +183,7 @@ def noted(state: AttemptState, failure: Failure, why: Busy = "open") -> AttemptS
     `why` is read of failures made by `not_tried` only.
     """
     tried = failure.blame != "router"
+    own = bool(state.entries[state.index].byok)
     skipped = state.skipped
     if not tried or failure.limited:
         wait_ms = failure.retry_after_ms
@@ -191,7 +193,7 @@ def noted(state: AttemptState, failure: Failure, why: Busy = "open") -> AttemptS
         state,
         ruled_out=state.ruled_out | _ruled_out(state, failure),
         skipped=skipped,
-        faulted=state.faulted or (tried and not failure.limited),
+        faulted=state.faulted or (tried and not failure.limited and not own),
         last=failure if tried else state.last,
     )
 

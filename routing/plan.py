@@ -597,12 +597,20 @@ class WorstCase:
         return max(self.shared_nano, own_nano)
 
 
-def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Catalog) -> WorstCase:
+def worst_case(
+    entries: tuple[PlanEntry, ...],
+    request: PlanRequest,
+    catalog: Catalog,
+    *,
+    joined: bool = False,
+) -> WorstCase:
     """What to hold before a request is let in.
 
-    Prompt and answer share the context: neither alone is ever counted beyond it.
+    Prompt and answer share the context: neither alone is ever counted beyond it. An answer may be
+    `joined` from those of several endpoints: then the longest of all is billed by any of them.
     """
     shared_nano = own_nano = longest = 0
+    lengths: list[tuple[PlanEntry, int, int]] = []
     least_prompt = request.prompt_tokens // _ROUGH_TO_LEAST
     for entry in entries:
         endpoint = catalog.endpoints[entry.endpoint_id]
@@ -611,10 +619,13 @@ def worst_case(entries: tuple[PlanEntry, ...], request: PlanRequest, catalog: Ca
         prompt = min(request.prompt_tokens_max, endpoint.context_length)
         if request.output_modalities == EMBEDDINGS:  # each input has the whole context
             prompt, completion = request.prompt_tokens_max, 0
+        lengths.append((entry, prompt, completion))
+        longest = max(longest, completion)
+    for entry, prompt, alone in lengths:
+        completion = longest if joined else alone
         worst_nano = worst_case_nano(entry.price, prompt, completion, request.images)
         if entry.byok:
             own_nano = max(own_nano, worst_nano)
         else:
             shared_nano = max(shared_nano, worst_nano)
-        longest = max(longest, completion)
     return WorstCase(shared_nano=shared_nano, own_nano=own_nano, completion_tokens_max=longest)

@@ -178,7 +178,7 @@ class Attempts:
     def _try(self, entry: PlanEntry, endpoint: Endpoint, onward: Onward | None) -> Failure | None:
         """One call; None when the job has ended here, or is no longer ours."""
         token = self._token
-        if not self.history:
+        if not entry.byok and all(call.byok for call in self.history):
             self.runtime.budget.first(entry.pool, time.monotonic())
         self.held.cancellable = endpoint.provider.cancellation and self.spec.stream
         made = _Made(token, entry.gate, self._render(entry, endpoint, onward), time.monotonic())

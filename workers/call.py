@@ -49,11 +49,13 @@ class Part:
         text: what is continued; "" when the answer begins anew and this part is thrown away.
         tokens: of that text, by our own count.
         first_ms: when the client had its first piece (wall clock).
+        paid: those tokens by the own provider key they came with; "" for the operator's.
     """
 
     text: str = ""
     tokens: int = 0
     first_ms: int | None = None
+    paid: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)

@@ -173,11 +173,17 @@ class Ending:
                 reported = replace(reported, images=min(reported.images, sent))
         elif entry.price.image_pico:
             reported = replace(reported, images=image_count(self.request))
-        return bounded(
-            with_part(reported, tally.before),
-            self.spec.prompt_tokens_max * PROMPT_BOUND_FACTOR,
-            self.spec.completion_tokens_max,
-        )
+        prompt_max = self.spec.prompt_tokens_max * PROMPT_BOUND_FACTOR
+        # One call gives no more than its endpoint can, whatever the longest of the plan is: that,
+        # at its own price, is what was held.
+        alone = bounded(reported, prompt_max, self._longest(entry))
+        whole = with_part(alone, tally.before, entry.byok)
+        return bounded(whole, prompt_max, self.spec.completion_tokens_max)
+
+    def _longest(self, entry: PlanEntry) -> int:
+        endpoint = self.runtime.catalog.current.endpoints.get(entry.endpoint_id)
+        most = self.spec.completion_tokens_max
+        return most if endpoint is None else min(most, endpoint.completion_cap)
 
     def _charge(  # noqa: PLR0913, PLR0917 - the parts of a bill
         self,

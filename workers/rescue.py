@@ -93,16 +93,19 @@ class BrokenOff:
     def _begun(self) -> Part:
         before = self.tally.before or Part(first_ms=self.tally.first_ms)
         if not self.tally.plain:
-            return replace(before, text="", tokens=0)
+            return replace(before, text="", tokens=0, paid=())
         text = before.text + "".join(self.tally.texts)
-        return replace(before, text=text, tokens=count_tokens(text))
+        tokens = count_tokens(text)
+        paid = (*before.paid, (self.entry.byok, tokens - before.tokens))
+        return replace(before, text=text, tokens=tokens, paid=paid)
 
 
-def with_part(usage: Usage, before: Part | None) -> Usage:
+def with_part(usage: Usage, before: Part | None, payer: str = "") -> Usage:
     """The usage of a whole answer, given that of the call which finished it.
 
     A continued answer is billed as if one endpoint had given all of it: the text it was continued
     from counts as completion, not as prompt. Of one that began anew only the new one is billed.
+    Nor is what came with another key than that of `payer`: its provider has billed it already.
     """
     if before is None:
         return usage
@@ -112,7 +115,9 @@ def with_part(usage: Usage, before: Part | None) -> Usage:
     # Our own count of the prompt is that of the original request, without the continued text.
     prefilled = 0 if usage.estimated else before.tokens
     prompt = max(0, usage.prompt_tokens - prefilled)
-    return recounted(usage, prompt, usage.completion_tokens + before.tokens, flags)
+    elsewhere = sum(tokens for key, tokens in before.paid if key != payer)
+    begun = max(0, before.tokens - elsewhere)
+    return recounted(usage, prompt, usage.completion_tokens + begun, flags)
 
 
 def _continued(request: ChatRequest, begun: Part) -> ChatRequest | None:

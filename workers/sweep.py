@@ -18,7 +18,7 @@ from routing.settings import Settings
 from routing.store.budgets import Budgets
 from routing.store.connect import RedisClient
 from routing.store.figures import HOUR_LIFE_MS, HOUR_S, Figures
-from routing.store.jobs import Jobs, Snapshot
+from routing.store.jobs import HOLD_GRACE_MS, Jobs, Snapshot
 from routing.store.outbox import Outbox
 from routing.wire.frames import Frame, Kind
 from routing.wire.job import Charge, JobSpec
@@ -75,6 +75,8 @@ HIDE_MS = 5_000
 #: One reaper at a time; if it dies another takes over after this.
 LOCK_MS = 3_000
 HOLDS_MAX = 500
+#: Charges that wait no longer are of jobs that ended just now, not of those with an overdue hold.
+YOUNG_MS = HOLD_GRACE_MS // 2
 #: A job nobody claimed for this long fails: there is no worker for its pool.
 UNCLAIMED_MAX_MS = 60_000
 #: A front door without a heartbeat is looked for again before its jobs are ended: after an absence
@@ -128,14 +130,16 @@ class Sweeper:
         outbox, or one that waits there because the ledger is away. The first is voided, the
         second left alone.
         """
-        stale = self._budgets.overdue_holds(self._clock.now_ms(), HOLDS_MAX)
+        now_ms = self._clock.now_ms()
+        stale = self._budgets.overdue_holds(now_ms, HOLDS_MAX)
         for job_id in stale:
             job = self._jobs.look(job_id)
             # After the job: its charge was in the outbox before it counted as ended.
-            waiting = self._outbox.length()
+            oldest_ms = self._outbox.oldest_ms()
             settled = generations.exists(self._ledger, job_id)
             if settled or (
-                waiting == 0
+                # There are always some where there is traffic: of so late a job none is that young.
+                (oldest_ms is None or now_ms - oldest_ms < YOUNG_MS)
                 and (job is None or job.state not in {"queued", "running", "streaming"})
             ):
                 self._budgets.post((), [job_id])

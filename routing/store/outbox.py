@@ -88,6 +88,12 @@ class Outbox:
             pipe.xdel(keys.OUTBOX, *ids)
             pipe.execute()
 
+    def oldest_ms(self) -> int | None:
+        """Since when the oldest charge waits, by Redis's clock; None when none does."""
+        with translated():
+            found = self._redis.xrange(keys.OUTBOX, count=1)
+        return int(found[0][0].partition(b"-")[0]) if found else None
+
     def length(self) -> int:
         """Charges not yet settled."""
         with translated():

@@ -88,9 +88,7 @@ class _Trial:
             self._limit(f"{zone} {text} {interval} budget", moment_ms, interval, None)
             self._free(f"{zone} {text} free", moment_ms)
 
-    def _limit(
-        self, name: str, moment_ms: int, interval: Interval, terms: KeyTerms | None
-    ) -> None:
+    def _limit(self, name: str, moment_ms: int, interval: Interval, terms: KeyTerms | None) -> None:
         """A key, or without its terms an organisation, that is worth one request in each window."""
         self._at(moment_ms - 1)
         account, key_hash = self._customer(terms or KeyTerms(name="k"))
@@ -181,6 +179,4 @@ def main(place: Place, zones: list[str]) -> Row:
 if __name__ == "__main__":
     ledger_url, redis_url, catalog, *names = sys.argv[1:]
     done = main(Place(ledger_url, redis_url, catalog), names)
-    json.dump(
-        {"tried": done.tried, "broken": done.broken}, sys.stdout
-    )
+    json.dump({"tried": done.tried, "broken": done.broken}, sys.stdout)

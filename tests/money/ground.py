@@ -1,4 +1,4 @@
-"""What money moves through, without HTTP: a ledger, a Redis of its own, the real acceptor and settler.
+"""What money moves through, without HTTP: a ledger, a Redis, the real acceptor and settler.
 
 Time is the trial's own, so windows can end when a trial wants them to.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -317,7 +318,9 @@ def rules(ledger: Ledger, account_id: str, now_ms: int) -> tuple[Any, ...]:
     with ledger.reading() as connection:
         owned = select(budgets.c.owner).where(budgets.c.account_id == account_id)
         found = rules_of(connection, connection.execute(owned).scalars().all())
-        return rule_budgets(connection, [(rule, now_ms) for each in found.values() for rule in each])
+        return rule_budgets(
+            connection, [(rule, now_ms) for each in found.values() for rule in each]
+        )
 
 
 def give_provider_key(
@@ -344,7 +347,9 @@ def redis_of_its_own(folder: Path) -> Iterator[str]:
     lines["appendfsync"] = "no"  # nothing in it outlives the block
     config = folder / "redis.conf"
     config.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
-    process = subprocess.Popen([binary, config], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [binary, config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         _answers(url)
         yield url
@@ -364,6 +369,7 @@ def _answers(url: str) -> None:
     raise RuntimeError("redis-server does not answer")
 
 
+_making = threading.Lock()
 DATABASES = ("sqlite", "postgresql")
 
 
@@ -385,13 +391,14 @@ def grounds() -> Iterator[Callable[[str], Place]]:
 def _fresh(
     stack: ExitStack, home: Path, postgres_url: str, made: list[str], database: str
 ) -> Place:
-    folder = home / str(len(made))
-    made.append(database)
+    with _making:
+        folder = home / str(len(made))
+        made.append(database)
+        name = f"money_{len(made)}"
     folder.mkdir()
     write_catalog(folder / "catalog")
     url = f"sqlite:///{folder}/ledger.db"
     if database == "postgresql":
-        name = f"money_{len(made)}"
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         url = postgres_url.replace("/postgres?", f"/{name}?")

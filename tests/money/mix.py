@@ -43,16 +43,16 @@ def customers(ledger: Ledger, count: int) -> list[Caller]:
         bound(ledger, account.id, whole, "monthly", RICH_NANO, NOW_MS, include_byok=True)
         bound(ledger, account.id, person, "daily", RICH_NANO, NOW_MS)
         found.append(
-            Caller(
-                account_id=account.id, key_hash=key.key_hash, request_id="req-1", member="usr_1"
-            )
+            Caller(account_id=account.id, key_hash=key.key_hash, request_id="req-1", member="usr_1")
         )
     return found
 
 
 def charges(callers: list[Caller], first: int, count: int) -> list[Charge]:
     """Some generations, the same for the same numbers."""
-    return [_charge(callers[number % len(callers)], number) for number in range(first, first + count)]
+    return [
+        _charge(callers[number % len(callers)], number) for number in range(first, first + count)
+    ]
 
 
 def owed_nano(one: Charge) -> int:

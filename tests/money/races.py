@@ -125,7 +125,7 @@ def of_account(ledger: Ledger, _number: int, now_ms: int) -> Setting:
 
 
 def of_all(ledger: Ledger, number: int, now_ms: int) -> Setting:
-    """An organisation worth ten, its two members worth six each, their five keys worth four each."""
+    """An organisation worth ten, two members worth six each, their five keys worth four each."""
     interval = INTERVALS[number % len(INTERVALS)]
     terms = KeyTerms(name="k", limit_nano=4 * FIXED_NANO, limit_reset="daily")
     account, hashes = _people(ledger, now_ms, *[terms] * 5)
@@ -232,9 +232,7 @@ class Callers:
             hashes = tuple(itertools.islice(turns, share))
             mine = seed * len(self._pipes) + place
             pipe.send(
-                Order(
-                    place=ground.place, hashes=hashes, model=setting.model, ends=ENDS, seed=mine
-                )
+                Order(place=ground.place, hashes=hashes, model=setting.model, ends=ENDS, seed=mine)
             )
         told, left = Told(), list(self._pipes)
         while left:

@@ -1,4 +1,4 @@
-"""A shop: a customer, the counter, the cashier, and a processor that speaks Stripe's wire format."""
+"""A shop: a customer, the counter, the cashier, and a processor that talks like Stripe."""
 
 from __future__ import annotations
 

@@ -33,8 +33,7 @@ def test_a_low_balance_is_topped_up_once(shop: Shop):
     shop.wants(11)
     assert [shop.cashier.top_up() for _ in range(2)] == [1, 0]
     assert shop.balance == 35 * USD
-    charged = [sent for method, path, sent in shop.stripe.calls if path == "/v1/payment_intents"]
-    assert [(one["amount"], one["customer"], one["off_session"]) for one in charged] == [
+    assert [(one["amount"], one["customer"], one["off_session"]) for one in shop.charged()] == [
         ("2638", "cus_1", "true")
     ]
 
@@ -136,10 +135,9 @@ def test_a_charge_whose_answer_is_lost_is_not_made_twice(shop: Shop):
     shop.stripe.mute = False
     # Although the processor does not know the call any more, and the customer has another card
     shop.stripe.forget()
-    shop.paid(5, event="later")
+    shop.paid(5)
     shop.clock.now += HANGING_MS + 1
     assert shop.cashier.look_after() == 1
-    assert len({one["metadata[pointsman_payment]"] for one in shop.charged()}) == 1
     charged = [one for one in shop.stripe.objects.values() if one["id"].startswith("pi_")]
     assert len([one for one in charged if one["metadata"].get("automatic")]) == 1
     assert shop.balance == 40 * USD

@@ -76,11 +76,8 @@ def test_what_was_paid_must_be_what_was_asked_for(shop: Shop, changes: dict[str,
 
 
 def test_without_a_secret_no_message_is_heard(shop: Shop):
-    office = Office(
-        ledger=shop.ledger, keys=KeyCache(shop.redis), budgets=Budgets(shop.redis), clock=shop.clock
-    )
     for desk in (StripeDesk(KEY, ("", " "), url=shop.stripe.url), None):
-        counter = Counter(office=office, desk=desk, terms=PurchaseTerms(), back_url="")
+        counter = Counter(office=shop.counter.office, desk=desk, terms=PurchaseTerms())
         raw = shop.stripe.event("checkout.session.completed", "cs_1")
         told = site(counter, shop.customer).post(
             "/webhooks/stripe", data=raw, headers={"Stripe-Signature": signed(raw, secret="")}

@@ -123,21 +123,6 @@ def test_an_unlimited_key_that_never_paid(ledger: Ledger):
     assert data["expires_at"] == "2025-12-04T00:00:00.001Z"
 
 
-def test_credits_are_for_management_keys(ledger: Ledger):
-    customer = make_customer(ledger, kind="management")
-    settle(ledger, [customer.charge()], NOW_MS)
-    response = as_customer(ledger, customer).get("/api/v1/credits")
-    assert response.get_json() == {"data": {"total_credits": 1.0, "total_usage": 0.0002}}
-
-
-def test_credits_are_refused_to_other_keys(ledger: Ledger):
-    response = as_customer(ledger, make_customer(ledger)).get("/api/v1/credits")
-    assert response.status_code == 403
-    assert response.get_json() == {
-        "error": {"code": 403, "message": "Only management keys can perform this operation"}
-    }
-
-
 @pytest.mark.parametrize("kind", ["inference", "management"])
 def test_a_generation_is_told_in_full(ledger: Ledger, kind):
     # Given a generation whose first attempt failed

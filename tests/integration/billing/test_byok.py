@@ -434,3 +434,12 @@ def test_without_a_secret_nothing_is_wrapped(ledger: Ledger):
 
     with pytest.raises(Unavailable):
         resealing.reseal(ledger, Sealer(b"", [OLD]))
+
+
+@pytest.mark.parametrize("name", ["\x00", "a\x00", "x" * 300, "", "../byok"])
+def test_names_that_no_key_has_are_asked_of_no_database(ledger: Ledger, name: str):
+    account_id = make_customer(ledger).account_id
+    for ask in (byok.get, byok.one_for_use, byok.remove):
+        with pytest.raises(NotFound):
+            ask(ledger, account_id, name)
+    assert byok.list_keys(ledger, account_id, f"openai{name}\x00") == ()

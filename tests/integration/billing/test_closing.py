@@ -278,11 +278,14 @@ def test_who_belongs_elsewhere_or_runs_the_site_is_not_forgotten(ledger: Ledger)
 
 def test_members_outlive_their_organisation(ledger: Ledger):
     team = accounts.create_account(ledger, "Team", NOW_MS, kind="organization")
-    ada = person(ledger, "ada", team.id)
+    own = accounts.create_account(ledger, "Ada", NOW_MS)
+    ada = person(ledger, "ada", team.id, own.id)
+    bob = person(ledger, "bob", team.id)  # who closed an account of his own before
 
     closing.close(ledger, team.id, NOW_MS)
 
     assert not user(ledger, ada).disabled
+    assert user(ledger, bob).email == f"closed:{bob}"
     assert count(ledger, members, team.id) == 0
     found = accounts.get(ledger, team.id)
     assert found is not None

@@ -10,6 +10,7 @@ from billing.ledger import AMOUNT_MAX_NANO
 from billing.settlement import settle
 from billing.tables import (
     accounts,
+    activity_days,
     entries,
     generations,
     key_usage_days,
@@ -39,7 +40,9 @@ def one_entry_more(transaction, name: str, amount_nano: int):
 def customer(ledger: Ledger) -> Customer:
     """Someone with one charged and one insured generation."""
     made = make_customer(ledger, limit_nano=10**9)
-    settle(ledger, [made.charge(1), made.charge(2, outcome="failed")], NOW_MS)
+    own = made.charge(3, byok="own", fee_ppm=50_000)
+    cheaper = made.charge(4, discount_ppm=10_000)
+    settle(ledger, [made.charge(1), made.charge(2, outcome="failed"), own, cheaper], NOW_MS)
     return made
 
 
@@ -88,6 +91,12 @@ TAMPERING = {
     ),
     "key_days_are_sums": update(key_usage_days).values(requests=key_usage_days.c.requests + 1),
     "owner_days_are_sums": update(spend_days).values(usage_nano=spend_days.c.usage_nano + 1),
+    "activity_days_are_sums": update(activity_days).values(
+        cached_tokens=activity_days.c.cached_tokens + 1
+    ),
+    "costs_follow_their_terms": update(generations)
+    .where(generations.c.byok)
+    .values(fee_nano=generations.c.fee_nano + 1),
     "amounts_are_whole": one_entry_more(PAID, "revenue", AMOUNT_MAX_NANO + 1),
     "nothing_from_the_future": update(generations).values(settled_ms=NOW_MS + 10**9),
 }
@@ -124,6 +133,38 @@ def test_drift_is_what_balances_and_entries_disagree_by(ledger: Ledger, statemen
     with ledger.writing() as connection:
         connection.execute(statement)
     assert invariants.drift_nano(ledger) == drift_nano
+
+
+@pytest.mark.usefixtures("customer")
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        pytest.param(
+            update(spend_days).values(byok_requests=spend_days.c.byok_requests - 1),
+            "owner_days_are_sums",
+            id="free requests with own keys",
+        ),
+        pytest.param(
+            update(activity_days).values(usage_nano=0), "activity_days_are_sums", id="activity"
+        ),
+        pytest.param(
+            update(generations)
+            .where(generations.c.discount_nano > 0)
+            .values(discount_nano=generations.c.discount_nano - 1),
+            "costs_follow_their_terms",
+            id="a discount",
+        ),
+        pytest.param(
+            update(generations).where(generations.c.insured).values(fee_nano=1),
+            "costs_follow_their_terms",
+            id="a fee of an insured one",
+        ),
+    ],
+)
+def test_every_figure_that_is_told_or_decides_is_checked(ledger: Ledger, statement, name: str):
+    with ledger.writing() as connection:
+        connection.execute(statement)
+    assert name in {violation.name for violation in invariants.check(ledger, NOW_MS)}
 
 
 @pytest.mark.usefixtures("customer")

@@ -8,7 +8,7 @@ from billing import accounts, api_keys, closing, members, people, sessions
 from billing.api_keys import KeyTerms
 from billing.db import Ledger
 from billing.people import NewUser
-from routing.errors import BadRequest, Conflict, NotFound
+from routing.errors import BadRequest, Conflict, Forbidden, NotFound
 from tests.fixtures.charges import NOW_MS
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
@@ -163,3 +163,39 @@ def test_an_account_of_nobody_gets_its_first_admin(ledger: Ledger, ada: str, org
         members.adopt(ledger, plain, "user_nobody", NOW_MS)
     members.add_member(ledger, plain, bob, "member", NOW_MS)
     assert members.role_of(ledger, plain, ada) == "admin"
+
+
+def test_no_key_is_made_while_its_maker_is_removed(ledger: Ledger, org: str):
+    # Given a key that is being made by a member
+    bob = _user(ledger, "bob")
+    members.add_member(ledger, org, bob, "member", NOW_MS)
+    terms = KeyTerms(name="k", creator_user_id=bob)
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.writing() as connection:
+            api_keys._check_owner(connection, org, terms)
+            # When they are removed before it is there
+            leaving = pool.submit(members.remove_member, ledger, org, bob, NOW_MS)
+            with pytest.raises(TimeoutError):
+                leaving.result(0.3)
+            _, record = api_keys.mint_key(connection, org, terms, NOW_MS)
+        leaving.result(10)
+    # Then the key is shut as their others are
+    found = api_keys.find(ledger, record.key_hash, NOW_MS)
+    assert found is not None
+    assert found.disabled
+
+
+def test_who_is_no_admin_any_more_has_no_key_that_manages(ledger: Ledger, ada: str, org: str):
+    bob = _user(ledger, "bob")
+    members.add_member(ledger, org, bob, "admin", NOW_MS)
+    made = {}
+    for maker, kind in ((bob, "management"), (bob, "inference"), (ada, "management")):
+        terms = KeyTerms(name="k", kind=kind, creator_user_id=maker)
+        made[maker, kind] = api_keys.mint(ledger, org, terms, NOW_MS)[1].key_hash
+    members.change_role(ledger, org, bob, "member", NOW_MS)
+    found = {which: api_keys.find(ledger, key, NOW_MS) for which, key in made.items()}
+    shut = {which for which, key in found.items() if key is not None and key.disabled}
+    assert shut == {(bob, "management")}
+    terms = KeyTerms(name="k", kind="management", creator_user_id=bob)
+    with pytest.raises(Forbidden):
+        api_keys.mint(ledger, org, terms, NOW_MS)

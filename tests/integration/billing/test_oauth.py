@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 
 from billing import accounts, api_keys
 from billing.api_keys import KeyTerms
@@ -27,10 +27,8 @@ from billing.people import NewUser, create_user
 from billing.pkce import Callback, Challenge, s256
 from billing.tables import accounts as accounts_table
 from billing.tables import api_keys as keys_table
-from billing.tables import apps, auth_codes, budgets, members, metadata, users
-from routing.budgets import key_owner
+from billing.tables import apps, auth_codes, members, metadata, users
 from routing.errors import BadRequest, Conflict, Forbidden, NotFound
-from routing.wire.account import RateLimits
 from tests.fixtures.charges import NOW_MS
 from tests.fixtures.customers import make_customer
 
@@ -214,53 +212,6 @@ def test_nobody_gets_a_code_for_the_account_of_somebody_else(ledger: Ledger):
         code_for(ledger, account_of(ledger), user_id=user.id)
     with pytest.raises(NotFound):
         code_for(ledger, "user_x")
-
-
-def test_keys_without_bounds_may_ask_for_codes(ledger: Ledger):
-    for kind in ("inference", "management"):
-        customer = make_customer(ledger, kind=kind)
-        code = code_for(ledger, customer.account_id, asked_with=customer.key)
-        assert isinstance(exchange(ledger, code.text, PROOF, NOW_MS), Exchanged)
-
-
-@pytest.mark.parametrize(
-    "terms",
-    [{"limit_nano": 5}, {"expires_ms": NOW_MS + 1_000_000}, {"rates": RateLimits(rpm=1)}],
-)
-def test_a_bounded_key_cannot_ask_for_one_without_bounds(ledger: Ledger, terms: dict[str, Any]):
-    customer = make_customer(ledger, **terms)
-    with pytest.raises(Forbidden):
-        code_for(ledger, customer.account_id, asked_with=customer.key)
-
-
-def test_nor_can_a_key_with_a_budget_of_its_own(ledger: Ledger):
-    customer = make_customer(ledger)
-    with ledger.writing() as connection:
-        row = {
-            "id": "budget_1",
-            "account_id": customer.account_id,
-            "owner": key_owner(customer.key.key_hash),
-            "interval": "daily",
-            "limit_nano": 1,
-            "include_byok": False,
-            "created_ms": NOW_MS,
-            "updated_ms": NOW_MS,
-        }
-        connection.execute(insert(budgets), row)
-    key = api_keys.find(ledger, customer.key.key_hash, NOW_MS)
-    with pytest.raises(Forbidden):
-        code_for(ledger, customer.account_id, asked_with=key)
-
-
-def test_the_key_of_an_application_makes_no_others(ledger: Ledger):
-    # Given a key that an application fetched
-    account_id = account_of(ledger)
-    done = exchange(ledger, code_for(ledger, account_id).text, PROOF, NOW_MS)
-    assert isinstance(done, Exchanged)
-    key = api_keys.find(ledger, done.key_hash, NOW_MS)
-    # Then shutting it is the end of it: it cannot have made itself another
-    with pytest.raises(Forbidden):
-        code_for(ledger, account_id, asked_with=key)
 
 
 def test_a_code_without_an_address_needs_a_challenge_and_has_no_application(ledger: Ledger):

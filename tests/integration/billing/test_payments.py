@@ -25,12 +25,13 @@ from billing import (
 from billing.accounts import Grant
 from billing.db import Ledger
 from billing.ledger import balances
-from billing.payments import CENT_NANO, Order, Payment, PurchaseTerms, Receipt
+from billing.payments import Order, PurchaseTerms
 from billing.settlement import settle
 from billing.tables import accounts as accounts_table
 from billing.tables import payment_events
 from routing.budgets import MS_PER_DAY
 from routing.errors import BadRequest, Conflict, NotFound
+from routing.payments import CENT_NANO, Payment, Receipt
 from routing.wire.account import AccountSettings, AutoTopUp
 from tests.fixtures.charges import COST_NANO, NOW_MS
 from tests.fixtures.customers import Customer, make_customer
@@ -138,6 +139,7 @@ def test_a_hundred_messages_at_once_credit_once(ledger: Ledger, customer: Custom
         pytest.param({"total_nano": 100 * USD}, id="too much"),
         pytest.param({"currency": "jpy"}, id="another currency"),
         pytest.param({"processor": "other"}, id="another processor"),
+        pytest.param({"account_id": "user_x"}, id="another account"),
     ],
 )
 def test_what_does_not_fit_the_payment_credits_nothing(
@@ -275,13 +277,68 @@ def test_a_refund_of_newer_credit_leaves_older_credit_as_it_was(ledger: Ledger, 
     assert sound(ledger)
 
 
-def test_money_for_a_closed_account_is_for_an_operator(ledger: Ledger, customer: Customer):
+def test_money_for_a_closed_account_is_kept_apart(ledger: Ledger, customer: Customer):
     payment = ordered(ledger, customer)
     closing.close(ledger, customer.account_id, NOW_MS)
-    with pytest.raises(Conflict, match="closed"):
-        payments.credit(ledger, receipt(payment), "evt_1", NOW_MS)
-    assert posted(ledger, customer.scope, "funding") == [0, 0]
+    told = [payments.credit(ledger, receipt(payment), "evt_1", NOW_MS) for _ in range(2)]
+    assert [one.new for one in told] == [True, False]
+    assert told[1].payment.status == "unclaimed"
+    total_nano = payment.total_nano
+    assert posted(ledger, customer.scope, "suspense", "funding") == [0, total_nano, -total_nano]
     assert sound(ledger)
+    # And it can be given back, once, and is kept apart again if that was refused
+    for status in ("unclaimed", "refunding"):
+        begun = [refunds.give_back(ledger, payment.id, NOW_MS) for _ in range(2)]
+        assert [one.new for one in begun] == [True, False]
+        assert begun[0].payment.back_nano == total_nano
+        assert posted(ledger, "suspense", "funding") == [0, 0]
+        if status == "unclaimed":
+            assert refunds.undo(ledger, payment.id, NOW_MS).payment.status == "unclaimed"
+            assert posted(ledger, "suspense") == [total_nano]
+    refunds.finish(ledger, payment.id)
+    assert not refunds.follow(ledger, payment.id, total_nano, NOW_MS).new
+    with pytest.raises(Conflict, match="refunded"):
+        refunds.give_back(ledger, payment.id, NOW_MS)
+    assert sound(ledger)
+
+
+def test_what_a_bank_takes_back_of_a_closed_account(ledger: Ledger, customer: Customer):
+    payment = ordered(ledger, customer)
+    closing.close(ledger, customer.account_id, NOW_MS)
+    payments.credit(ledger, receipt(payment), "", NOW_MS)
+    assert not refunds.follow(ledger, payment.id, CENT_NANO, NOW_MS).new
+    told = [refunds.follow(ledger, payment.id, payment.total_nano, NOW_MS).new for _ in range(2)]
+    assert told == [True, False]
+    assert posted(ledger, "suspense", "funding") == [0, 0]
+    assert sound(ledger)
+
+
+def test_money_that_came_before_an_account_was_closed_is_not_kept_apart(
+    ledger: Ledger, customer: Customer
+):
+    payment = paid(ledger, customer)
+    closing.close(ledger, customer.account_id, NOW_MS)
+    assert not payments.credit(ledger, receipt(payment), "evt", NOW_MS).new
+    with pytest.raises(Conflict, match="paid"):
+        refunds.give_back(ledger, payment.id, NOW_MS)
+    assert posted(ledger, "suspense") == [0]
+    assert sound(ledger)
+
+
+def test_a_payment_has_one_name_at_its_processor(ledger: Ledger, customer: Customer):
+    payment = ordered(ledger, customer)
+    for _ in range(2):
+        payments.bind(ledger, payment.id, "cs_1")
+    with pytest.raises(Conflict, match="cs_1"):
+        payments.bind(ledger, payment.id, "cs_2")
+
+
+def test_no_account_has_too_many_open_payments(ledger: Ledger, customer: Customer):
+    for _ in range(payments.OPEN_MAX):
+        ordered(ledger, customer)
+    with pytest.raises(Conflict, match="open"):
+        ordered(ledger, customer)
+    ordered(ledger, make_customer(ledger))
 
 
 def test_a_grant_by_hand_is_never_taken_for_a_payment(ledger: Ledger, customer: Customer):
@@ -420,12 +477,12 @@ def test_a_balance_below_its_threshold_is_topped_up_with_the_last_card(
     card = paid(ledger, customer, now_ms=NOW_MS - 5)
     paid(ledger, customer, crypto=True)
     wants(ledger, customer, threshold=29)
-    assert top_up.due(ledger) == ()
+    assert top_up.due(ledger) == ((), "")
     assert begin_top_up(ledger, customer) is None
     # When it falls below
     spend(ledger, customer, 2)
-    assert top_up.due(ledger) == (customer.account_id,)
-    assert top_up.due(ledger, after=customer.account_id) == ()
+    assert top_up.due(ledger) == ((customer.account_id,), "")
+    assert top_up.due(ledger, after=customer.account_id) == ((), "")
     wanted = begin_top_up(ledger, customer)
     # Then one payment is opened, for that card, and no second one while it is under way
     assert wanted is not None
@@ -433,7 +490,7 @@ def test_a_balance_below_its_threshold_is_topped_up_with_the_last_card(
     assert (wanted.payment.automatic, wanted.payment.credit_nano) == (True, 20 * USD)
     assert begin_top_up(ledger, customer) is None
     payments.credit(ledger, receipt(wanted.payment), "", NOW_MS)
-    assert top_up.due(ledger) == ()
+    assert top_up.due(ledger) == ((), "")
     assert sound(ledger)
 
 

@@ -315,6 +315,8 @@ def test_only_keys_that_manage_may_manage(site, manager):
         ({"parallel": 0}, "parallel"),
         ({"parallel": 2**63}, "parallel"),
         ({"workspace_id": "0df9e665-d932-5740-b2c7-b52af166bc11"}, "workspace_id"),
+        ({"creator_user_id": "user_\x00"}, "creator_user_id"),
+        ({"creator_user_id": "x" * 65}, "creator_user_id"),
     ],
 )
 def test_terms_that_cannot_be_are_refused_and_change_nothing(site, manager, fields, param):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -335,7 +335,11 @@ def test_who_may_ask_for_codes(place: Place):
     assert place.make_code(limited).status_code == 403
     # A key that leaked would live on in those it made, after it was shut.
     assert place.make_code(place.customer).status_code == 403
-    assert place.make_code(place.manager).status_code == 200
+    made = place.make_code(place.manager)
+    assert made.status_code == 200
+    # Nor does an application make keys for others.
+    text = place.exchange(made.get_json()["data"]["id"]).get_json()["key"]
+    assert place.make_code(replace(place.manager, text=text)).status_code == 403
     nobody = place.client.post("/api/v1/auth/keys/code", json={"callback_url": CALLBACK})
     assert nobody.status_code == 401
 

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from api import errors, organization
 from api.office import Office
-from billing import members, people
+from billing import api_keys, members, people
+from billing.api_keys import KeyTerms
 from billing.db import Ledger, open_ledger
 from billing.people import NewUser
 from routing.clock import FixedClock
@@ -170,3 +171,16 @@ def test_strangers_and_large_bodies_are_refused(ask: Any, org: str):
     assert ask(org).post(PATH, json={"email": "who@example.com"}).status_code == 404
     assert ask(org).post(PATH, data=b" " * 70_000).status_code == 413
     assert ask("user_none").post(PATH, json={"email": "a@b.c"}).status_code == 404
+
+
+def test_the_keys_that_manage_of_who_is_no_admin_any_more_are_shut(
+    ledger: Ledger, ask: Any, org: str
+):
+    bob = _user(ledger, "bob")
+    members.add_member(ledger, org, bob, "admin", NOW_MS)
+    terms = KeyTerms(name="k", kind="management", creator_user_id=bob)
+    _, record = api_keys.mint(ledger, org, terms, NOW_MS)
+    assert ask(org).patch(f"{PATH}/{bob}", json={"role": "org:member"}).status_code == 200
+    found = api_keys.find(ledger, record.key_hash, NOW_MS)
+    assert found is not None
+    assert found.disabled

@@ -259,6 +259,7 @@ def test_a_receipt_is_told_line_by_line_in_exact_digits(ada):
         "discount": "0.000002",
         "byok_fee": "0",
         "total": "0.000198",
+        "refunded": "0",
         "adds_up": True,
     }
 

@@ -101,6 +101,22 @@ def test_a_hold_covers_the_operators_keys_and_the_fee_of_own_ones(endpoint: Make
     )
 
 
+def test_a_hold_covers_a_long_answer_that_a_dearer_endpoint_takes_over(
+    endpoint: Make, catalog: Make
+):
+    cheap, dear = endpoint("p", usd=1), endpoint("q", usd=5)
+    short = replace(dear, max_completion_tokens=100)
+    known = catalog(cheap, short)
+    request = facts(checked({"model": "a/m", "messages": HELLO}), "", byok=(own("p"),))
+    entries = plan(request, known, Health(), random.Random(1), 0).entries  # noqa: S311
+
+    apart = worst_case(entries, request, known)
+    joined = worst_case(entries, request, known, joined=True)
+
+    assert joined.completion_tokens_max == apart.completion_tokens_max
+    assert joined.shared_nano >= 5_000 * apart.completion_tokens_max > apart.shared_nano
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     tags=st.lists(st.sampled_from("pqrstuvw"), min_size=1, max_size=8, unique=True),

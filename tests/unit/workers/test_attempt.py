@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from routing.catalog.shapes import Price
 from routing.clock import FixedClock
+from routing.credentials import ApiKey
 from routing.errors import UpstreamDown, UpstreamError, UpstreamTimeout
 from routing.figures import OUTCOMES
 from routing.metrics import WorkerMetrics
@@ -1294,3 +1296,62 @@ def test_an_endpoints_own_patience_comes_before_its_providers(bench: Bench):
 
     assert own.first_ms == 700
     assert Bounds(endpoint, 60_000, stream=True).first_ms == 60_000
+
+
+# own provider keys
+
+
+def with_own_key(bench: Bench, *slugs: str) -> dict[str, Any]:
+    """A plan whose first endpoint is called with a key of the customer's."""
+    found = [bench.endpoints[slug] for slug in slugs]
+    entries = tuple(
+        PlanEntry(
+            endpoint_id=one.id,
+            model_id=one.model_id,
+            pool=one.provider.pool,
+            price=one.prices[0],
+            byok="" if place else "own",
+        )
+        for place, one in enumerate(found)
+    )
+    keyring: Any = SimpleNamespace(credential=lambda _endpoint, _own: ApiKey("k"))
+    bench.runtime = replace(bench.runtime, keyring=keyring)
+    return {"entries": entries, "sealed": {"own": "sealed"}}
+
+
+def test_what_an_own_key_brought_before_it_broke_off_is_not_billed_again(bench: Bench):
+    bench.change("b", prefill=True)
+    bench.says(HELLO, chunk(delta={"content": " there, how are you today?"}), UpstreamDown("cut"))
+    bench.says(chunk(delta={"content": " Well"}), STOP, USAGE, DONE)
+
+    bench.run(rescue=True, **with_own_key(bench, "a", "b"))
+
+    charge = bench.charge
+    assert (charge.endpoint_id, charge.byok) == (bench.endpoints["b"].id, "")
+    assert charge.usage.completion_tokens == 3
+    assert charge.usage.flags == ("rescued",)
+
+
+def test_calls_with_own_keys_give_the_operators_key_no_more_tries(bench: Bench):
+    bench.says(HELLO, STOP, USAGE, DONE)
+    bench.run(**with_own_key(bench, "a"))
+    budget, now_s = bench.runtime.budget, time.monotonic()
+
+    for _ in range(int(RetryBudget.FLOOR_PER_S * RetryBudget.WINDOW_S)):
+        assert budget.left("p", now_s)
+        budget.spend("p", now_s)
+
+    assert not budget.left("p", now_s)
+
+
+def test_the_first_call_with_the_operators_key_counts_as_one(bench: Bench):
+    bench.fails(401)
+    bench.says(HELLO, STOP, USAGE, DONE)
+    bench.run(**with_own_key(bench, "a", "b"))
+    budget, now_s = bench.runtime.budget, time.monotonic()
+
+    for _ in range(int(RetryBudget.FLOOR_PER_S * RetryBudget.WINDOW_S)):
+        budget.spend("p", now_s)
+
+    assert bench.calls == ["a", "b"]
+    assert budget.left("p", now_s)

@@ -64,12 +64,40 @@ def test_a_continued_answer_is_billed_as_one(
     assert found.images == images
 
 
-def broken(endpoint: Endpoint, *texts: str) -> BrokenOff:
-    entry = PlanEntry(endpoint_id=endpoint.id, model_id="m", pool="p", price=Price())
+def test_what_another_key_has_paid_for_is_not_billed_again():
+    used = Usage(prompt_tokens=9, completion_tokens=3)
+    before = Part(text="four and five", tokens=5, paid=(("own", 4), ("", 1)))
+
+    told = {payer: with_part(used, before, payer) for payer in ("", "own", "other")}
+
+    counts = {payer: (one.prompt_tokens, one.completion_tokens) for payer, one in told.items()}
+    assert counts == {"": (4, 4), "own": (4, 7), "other": (4, 3)}
+
+
+def test_a_begun_answer_remembers_who_paid_for_which_part(endpoint: Callable[..., Endpoint]):
+    able = endpoint(prefill=True)
+    first = broken(able, "One two three", byok="own")
+    asked = checked({"messages": [{"role": "user", "content": "Count"}]})
+    onward = first.onward("chat", asked, broken(able).entry, able)
+    assert onward is not None
+    second = broken(able, " four five", before=onward.before)
+
+    found = second.onward("chat", asked, second.entry, able)
+
+    assert found is not None
+    assert [payer for payer, _ in found.before.paid] == ["own", ""]
+    assert sum(tokens for _, tokens in found.before.paid) == found.before.tokens
+    assert second.whole().before == onward.before
+
+
+def broken(
+    endpoint: Endpoint, *texts: str, byok: str = "", before: Part | None = None
+) -> BrokenOff:
+    entry = PlanEntry(endpoint_id=endpoint.id, model_id="m", pool="p", price=Price(), byok=byok)
     return BrokenOff(
         entry=entry,
         endpoint=endpoint,
-        tally=Tally(texts=list(texts), first_ms=1),
+        tally=Tally(texts=list(texts), first_ms=1, before=before),
         render=ChatRenderer("gen-1", 1, "m", "P"),
         failure=UpstreamDown().failure("P"),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pytest
 
+from billing.db import open_ledger
 from routing.catalog.shapes import Price
 from routing.clock import FixedClock
 from routing.decide import AttemptState
@@ -22,6 +24,8 @@ from workers.sweep import HIDE_MS, MISSING_MIN_MS, Sweeper
 from workers.trail import Trail
 
 JOB = "gen-1"
+#: When the hold of a job is overdue.
+LONG_MS = 700_000
 ENTRY = PlanEntry(endpoint_id="a:m", model_id="m", pool="acme", price=Price())
 SPEC = JobSpec(
     generation_id=JOB,
@@ -194,3 +198,39 @@ def test_a_job_left_unclaimed_is_told_so_whatever_came_before(floor: Floor):
     error = orjson.loads(floor.end.payload)["error"]
     assert error["code"] == 503
     assert [one["code"] for one in error["metadata"]["previous_errors"]] == [429]
+
+
+@pytest.fixture
+def books(sqlite_url: str, fake_redis: Any, fake_time: FakeTime) -> Iterator[Sweeper]:
+    """A sweeper that can look into a ledger, long after everything else."""
+    ledger = open_ledger(sqlite_url)
+    yield Sweeper(ledger, fake_redis, Settings(), FixedClock(fake_time.now_ms + LONG_MS))
+    ledger.close()
+
+
+def charged(floor: Floor, ms: int) -> None:
+    """A charge that waits for the ledger since then."""
+    name = f"{floor.time.now_ms + ms}-0"
+    floor.desk.store.redis.xadd(keys.OUTBOX, {"c": b"charge"}, id=name)
+
+
+def test_a_hold_nobody_gave_back_is_found_however_busy_settlement_is(floor: Floor, books: Sweeper):
+    floor.admit()
+    floor.desk.budgets.reserve("acct:ada", "refund 1")  # by a process that died then
+    floor.desk.store.redis.delete(keys.job(JOB))
+    charged(floor, LONG_MS - 100)
+
+    assert books.check_holds() == 2
+
+    assert (floor.desk.budgets.open_holds(), floor.desk.budgets.held_nano("acct:ada")) == (0, 0)
+
+
+def test_a_hold_whose_charge_may_still_wait_is_left_alone(floor: Floor, books: Sweeper):
+    floor.admit()
+    floor.desk.store.redis.delete(keys.job(JOB))
+    charged(floor, 60_000)
+    charged(floor, LONG_MS - 100)
+
+    assert books.check_holds() == 1
+
+    assert floor.desk.budgets.held_nano("acct:ada") == 10

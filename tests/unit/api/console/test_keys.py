@@ -6,6 +6,7 @@ import pytest
 
 from billing import api_keys, members
 from billing.api_keys import KeyTerms
+from routing.errors import Forbidden
 from routing.wire.account import KeyRecord
 from tests.unit.api.console.conftest import Browser, Place
 
@@ -125,3 +126,47 @@ def test_members_have_their_own_keys_and_admins_all(place: Place, inside: Browse
     assert record is not None
     assert record.kind == "management"
     assert inside.send("/account/keys/delete", key=manager).status_code == 303
+
+
+def test_who_is_no_admin_any_more_has_no_key_that_manages(place: Place, inside: Browser):
+    # Given an admin with a key that manages, which front doors know, and one that does not
+    bob, now_ms = place.add("bob"), place.clock.now_ms()
+    org = members.create_organization(place.ledger, "Engines", place.ada.id, now_ms).id
+    members.add_member(place.ledger, org, bob.id, "admin", now_ms)
+    manages = _made(place, org, bob.id, kind="management")
+    infers, of_ada = _made(place, org, bob.id), _made(place, org, place.ada.id, kind="management")
+    known = place.office.keys
+    before = _record(place, manages)
+    assert before is not None
+    known.put(before, known.get(manages).mark)
+    # When they are made a member
+    inside.send("/account/switch", account_id=org)
+    inside.get("/account/keys")
+    answer = inside.send("/account/members/role", user_id=bob.id, role="member")
+    assert answer.status_code == 303
+    # Then it is shut at once, and that one alone
+    assert known.get(manages).record is None
+    shut = [one for key in (manages, infers, of_ada) if (one := _record(place, key)) is not None]
+    assert [one.disabled for one in shut] == [True, False, False]
+    # And they can neither see it, open it, nor make another
+    browser = place.browser()
+    browser.log_in(bob.email)
+    browser.send("/account/switch", account_id=org)
+    page = browser.get("/account/keys").text
+    assert (infers in page, manages in page) == (True, False)
+    for path, fields in (("disabled", {"disabled": "no"}), ("delete", {})):
+        answer = browser.send(f"/account/keys/{path}", key=manages, **fields)
+        assert answer.status_code == 404
+    with pytest.raises(Forbidden):
+        _made(place, org, bob.id, kind="management")
+
+
+def test_the_newest_keys_are_on_the_page(place: Place, inside: Browser):
+    own, now_ms = _own(place), place.clock.now_ms()
+    with place.ledger.writing() as connection:
+        for count in range(1_050):
+            terms = KeyTerms(name=f"key {count:04}", creator_user_id=place.ada.id)
+            api_keys.mint_key(connection, own, terms, now_ms + count)
+    page = inside.get("/account/keys").text
+    assert all(f"key {count:04}" in page for count in range(950, 1_050))
+    assert "key 0949" not in page

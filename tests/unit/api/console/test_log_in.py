@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from api.console.log_in import TRIES_HERE
 from api.console.session import NEXT_MAX, let_form_go_to, local_path
-from billing import members, people
+from billing import closing, members, people
 from billing.sessions import IDLE_MS, LIFE_MS
 from tests.unit.api.console.conftest import PASSWORD, Browser, Place
 
@@ -310,3 +310,22 @@ def test_the_sheet_is_cached(browser: Browser):
     again = browser.client.get("/console.css", headers={"If-None-Match": first.headers["ETag"]})
 
     assert (first.status_code, first.mimetype, again.status_code) == (200, "text/css", 304)
+
+
+@pytest.mark.parametrize("site_admin", [False, True])
+def test_who_has_no_account_left_gets_one_of_their_own(place: Place, site_admin: bool):
+    # Given somebody who closed their own account while in another, and then lost that
+    bob, now_ms = place.add("bob"), place.clock.now_ms()
+    people.set_site_admin(place.ledger, bob.id, now_ms, site_admin=site_admin)
+    org = members.create_organization(place.ledger, "Engines", place.ada.id, now_ms).id
+    members.add_member(place.ledger, org, bob.id, "member", now_ms)
+    own = members.memberships_of(place.ledger, bob.id)[0].account_id
+    closing.close(place.ledger, own, now_ms)
+    members.remove_member(place.ledger, org, bob.id, now_ms)
+    # When they log in, twice
+    for _ in range(2):
+        assert place.browser().log_in(bob.email).status_code == 303
+    # Then they have one account, empty and theirs
+    (found,) = members.memberships_of(place.ledger, bob.id)
+    assert (found.account_kind, found.role) == ("personal", "admin")
+    assert found.account_id != own

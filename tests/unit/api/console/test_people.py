@@ -210,3 +210,12 @@ def test_every_page_needs_a_log_in(place: Place):
         answer = browser.send(path) if posts else browser.get(path)
         assert answer.status_code == 303, path
         assert answer.location.startswith("/login?next="), path
+
+
+def test_one_person_runs_a_bounded_number_of_organizations(
+    place: Place, inside: Browser, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(members, "ORGANIZATIONS_MAX", 2)
+    _org(place, inside)
+    inside.get("/account")
+    assert inside.send("/account/organizations", name="One more").status_code == 409
