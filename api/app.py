@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from api import (
     account,
+    apps,
     budgets,
     byok,
     catalog,
@@ -41,6 +42,7 @@ from api.stream import Drain, Streamer
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
 from billing.payments import PurchaseTerms
+from billing.pkce import PkceRules
 from billing.schema import check as check_schema
 from routing.catalog.live import LiveCatalog
 from routing.catalog.shapes import Endpoint
@@ -188,7 +190,8 @@ def create_app(parts: Parts) -> Flask:
             keys.blueprint(office, manage),
             usage.blueprint(office, parts.catalog, sealer, authenticate, manage),
             budgets.blueprint(office, manage),
-            oauth.blueprint(office, authenticate),
+            oauth.blueprint(office, authenticate, PkceRules.of(parts.settings)),
+            apps.blueprint(office, manage),
             organization.blueprint(office, manage),
             credit_routes(counter, manage, parts.settings.public_url),
         ):

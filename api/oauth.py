@@ -15,7 +15,14 @@ from api.keys import workspace_of
 from api.office import Office
 from billing import api_keys, oauth
 from billing.oauth import LABEL_MAX, CodeTerms, Proof, UsedTwice
-from billing.pkce import VERIFIER_MAX, read_callback, read_challenge, read_method
+from billing.pkce import (
+    ANY_PKCE,
+    VERIFIER_MAX,
+    PkceRules,
+    read_callback,
+    read_challenge,
+    read_method,
+)
 from routing.errors import BadRequest, Forbidden, PayloadTooLarge
 from routing.wire.account import KeyRecord
 from routing.wire.validate import NO_NUL, Wire, bad_request, load_object
@@ -46,12 +53,15 @@ class _Wanted(Wire):
 Body = TypeVar("Body", bound=Wire)
 
 
-def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprint:
+def blueprint(
+    office: Office, authenticate: Callable[[], KeyRecord], rules: PkceRules = ANY_PKCE
+) -> Blueprint:
     """Routes of `/auth/keys`; the caller adds the base path.
 
     Args:
         office: where codes and keys are made.
         authenticate: the key of the current request, of either kind, or raises.
+        rules: what the operator asks of applications.
     """
     routes = Blueprint("oauth", __name__)
 
@@ -60,10 +70,8 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
         # No key is asked for: whoever holds the code and its verifier is meant.
         asked = _read(_Exchange)
         now_ms = office.clock.now_ms()
-        proof = Proof(
-            verifier=asked.code_verifier or None, method=read_method(asked.code_challenge_method)
-        )
-        done = office.do(lambda ledger: oauth.exchange(ledger, asked.code, proof, now_ms))
+        proof = _proof(asked, rules)
+        done = office.do(lambda ledger: oauth.exchange(ledger, asked.code, proof, now_ms, rules))
         if isinstance(done, UsedTwice):
             _shut(office, done.key_hash, now_ms)
             raise Forbidden(oauth.INVALID)
@@ -76,6 +84,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
             # One that infers makes no others: shut because it leaked, it would live on in them.
             raise Forbidden("Only management keys can perform this operation")
         terms = _terms(_read(_Wanted), key)
+        rules.check(terms.callback, terms.challenge)
         code = office.do(lambda ledger: oauth.issue(ledger, terms, office.clock.now_ms()))
         told = {"id": code.text, "app_id": code.app_id, "created_at": iso(code.created_ms)}
         return _unkept(jsonify({"data": told}))
@@ -100,6 +109,15 @@ def _read(shape: type[Body]) -> Body:
     except ValidationError as error:
         # `from None`: the cause holds the code, which no log may see.
         raise bad_request(error) from None
+
+
+def _proof(asked: _Exchange, rules: PkceRules) -> Proof:
+    method, verifier = read_method(asked.code_challenge_method), asked.code_verifier or None
+    if method is not None:
+        rules.check_method(method)
+    if rules.s256_only and verifier is None:
+        raise BadRequest("A code_verifier is required here", param="code_verifier")
+    return Proof(verifier=verifier, method=method)
 
 
 def _terms(wanted: _Wanted, key: KeyRecord) -> CodeTerms:

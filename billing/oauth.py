@@ -1,6 +1,8 @@
 """One-time codes: a customer says yes to an application, which then fetches a key of its own.
 
 code made (consent page, or `/auth/keys/code`)  →  10 minutes, once  →  key
+
+Locks are taken in one order, the account before its codes, as when an account is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from billing.apps import app_id
 from billing.bill import MS_MAX
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
-from billing.pkce import Callback, Challenge, ChallengeMethod, wrong_method
+from billing.pkce import (
+    ANY_PKCE,
+    Callback,
+    Challenge,
+    ChallengeMethod,
+    PkceRules,
+    wrong_method,
+)
 from billing.tables import accounts, auth_codes, members, users
 from routing.budgets import LimitReset
 from routing.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -31,6 +40,8 @@ CODE_LIFE_MS = 600_000
 OPEN_MAX = 100
 #: Codes are forgotten so long after their end; until then their users are told that they ended.
 KEEP_MS = 86_400_000
+#: Wrong verifiers after which a code is worth nothing.
+TRIES_MAX = 5
 #: Longest name an application may give its key.
 LABEL_MAX = 100
 _SECRET_BYTES = 32
@@ -108,9 +119,10 @@ def issue(ledger: Ledger, terms: CodeTerms, now_ms: int) -> IssuedCode:
     _check(terms, now_ms)
     text = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     with ledger.writing() as connection:
+        _lock_account(connection, terms.account_id)
         if not _may_have_keys(connection, terms.account_id, terms.user_id):
             raise NotFound(f"No account {terms.account_id}")
-        connection.execute(delete(auth_codes).where(auth_codes.c.expires_ms < now_ms - KEEP_MS))
+        _forget_old(connection, now_ms)
         if _open_codes(connection, terms.account_id, now_ms) >= OPEN_MAX:
             raise Conflict("Too many codes of this account wait to be used. Try again later.")
         app = None
@@ -120,34 +132,71 @@ def issue(ledger: Ledger, terms: CodeTerms, now_ms: int) -> IssuedCode:
     return IssuedCode(text=text, app_id=app, created_ms=now_ms)
 
 
-def exchange(ledger: Ledger, text: str, proof: Proof, now_ms: int) -> Exchanged | UsedTwice:
-    """Turn a code into a key, once. A refusal changes nothing.
+def exchange(
+    ledger: Ledger, text: str, proof: Proof, now_ms: int, rules: PkceRules = ANY_PKCE
+) -> Exchanged | UsedTwice:
+    """Turn a code into a key, once. Of refusals only a wrong verifier leaves a trace: it counts.
 
     Raises:
-        BadRequest: another method than the challenge has.
-        Forbidden: an unknown, ended or used code, a verifier that does not match, or who said yes
-            may no longer say so.
+        BadRequest: another method than the challenge has, or one that the rules do not allow.
+        Forbidden: an unknown, ended or used code, a verifier that does not match or the
+            `TRIES_MAX`th before it, or who said yes may no longer say so.
         Unavailable: the database is away, and the code is as good as before.
     """
     if not _CODE.fullmatch(text):
         raise Forbidden(INVALID)
-    # Anybody may ask: a guess must not cost a turn of the one who may write.
+    # Anybody may ask: what is refused anyway must not cost a turn of those who may write.
     with ledger.reading() as connection:
-        _state(_find(connection, text), proof, now_ms)
-    with ledger.writing() as connection:
-        code = _find(connection, text, lock=True)
-        used = _state(code, proof, now_ms)
-        if used is not None:
-            return used
-        if not _may_have_keys(connection, code["account_id"], code["user_id"]):
-            raise Forbidden(INVALID)
-        key_text, key = mint_key(connection, code["account_id"], _key(code), now_ms)
-        connection.execute(
-            update(auth_codes)
-            .where(auth_codes.c.hash == code["hash"])
-            .values(used_ms=now_ms, key_hash=key.key_hash)
-        )
+        code = _find(connection, text)
+        _check_open(code, proof, now_ms, rules)
+    done: Exchanged | UsedTwice | None = _again(code, proof)
+    if code["used_ms"] is None:
+        with ledger.writing() as connection:
+            _lock_account(connection, code["account_id"])
+            code = _find(connection, text, lock=True)
+            _check_open(code, proof, now_ms, rules)
+            unused = code["used_ms"] is None
+            done = _use(connection, code, proof, now_ms) if unused else _again(code, proof)
+    # Not before: a try is counted by what was written.
+    if done is None:
+        raise Forbidden(INVALID)
+    return done
+
+
+def _use(connection: Connection, code: RowMapping, proof: Proof, now_ms: int) -> Exchanged | None:
+    """None for a wrong verifier, which is counted."""
+    mine = auth_codes.c.hash == code["hash"]
+    if not _proves(code, proof):
+        connection.execute(update(auth_codes).where(mine).values(tries=auth_codes.c.tries + 1))
+        return None
+    if not _may_have_keys(connection, code["account_id"], code["user_id"]):
+        return None
+    key_text, key = mint_key(connection, code["account_id"], _key(code), now_ms)
+    connection.execute(update(auth_codes).where(mine).values(used_ms=now_ms, key_hash=key.key_hash))
     return Exchanged(text=key_text, key_hash=key.key_hash, user_id=code["user_id"])
+
+
+def _again(code: RowMapping, proof: Proof) -> UsedTwice | None:
+    # Only the application itself knows the verifier of an S256 challenge: it asked twice.
+    if code["used_ms"] is None or code["challenge_method"] == "S256" or not _proves(code, proof):
+        return None
+    return UsedTwice(key_hash=code["key_hash"])
+
+
+def _lock_account(connection: Connection, account_id: str) -> None:
+    """Until this transaction ends the account stays as it is; others may make keys meanwhile."""
+    query = select(accounts.c.id).where(accounts.c.id == account_id)
+    connection.execute(query.with_for_update(read=True, key_share=True))
+
+
+def _forget_old(connection: Connection, now_ms: int) -> None:
+    """Whoever finds one in use leaves it: codes of other accounts are not waited for here."""
+    old = (
+        select(auth_codes.c.hash)
+        .where(auth_codes.c.expires_ms < now_ms - KEEP_MS)
+        .with_for_update(skip_locked=True)
+    )
+    connection.execute(delete(auth_codes).where(auth_codes.c.hash.in_(old)))
 
 
 def _check(terms: CodeTerms, now_ms: int) -> None:
@@ -230,32 +279,26 @@ def _find(connection: Connection, text: str, *, lock: bool = False) -> RowMappin
     return code
 
 
-def _state(code: RowMapping, proof: Proof, now_ms: int) -> UsedTwice | None:
-    """None for a code that this proof may use now."""
+def _check_open(code: RowMapping, proof: Proof, now_ms: int, rules: PkceRules) -> None:
+    """Whether a verifier is looked at at all."""
     if now_ms >= code["expires_ms"]:
         raise Forbidden("Authorization code expired")
-    _prove(code, proof)
-    if code["used_ms"] is None:
-        return None
-    # Only the application itself knows the verifier of an S256 challenge: it asked twice.
-    if code["challenge_method"] == "S256":
+    if code["tries"] >= TRIES_MAX:
         raise Forbidden(INVALID)
-    return UsedTwice(key_hash=code["key_hash"])
-
-
-def _prove(code: RowMapping, proof: Proof) -> None:
-    if code["challenge"] is None:
-        # Who sends a verifier did set a challenge: somebody took it off on the way.
-        if proof.verifier is not None:
-            raise Forbidden(INVALID)
-        if proof.method is not None:
-            raise wrong_method()
-        return
-    challenge = Challenge(code["challenge"], code["challenge_method"])
-    if proof.method not in {None, challenge.method}:
+    # The operator may have become stricter since it was made.
+    rules.check_method(code["challenge_method"])
+    # Who sends a verifier did set a challenge: where none is known, it was taken off on the way.
+    if (code["challenge"] is None) != (proof.verifier is None):
+        raise Forbidden(INVALID)
+    if proof.method not in {None, code["challenge_method"]}:
         raise wrong_method()
-    if proof.verifier is None or not challenge.met_by(proof.verifier):
-        raise Forbidden(INVALID)
+
+
+def _proves(code: RowMapping, proof: Proof) -> bool:
+    """Whether the proof fits; `_check_open` has seen it."""
+    if code["challenge"] is None or proof.verifier is None:
+        return code["challenge"] is None
+    return Challenge(code["challenge"], code["challenge_method"]).met_by(proof.verifier)
 
 
 def _key(code: RowMapping) -> KeyTerms:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, quote
 
-from routing.errors import BadRequest
+from routing.errors import BadRequest, ConfigError, ConfigProblem
+from routing.settings import Settings
 
 ChallengeMethod = Literal["S256", "plain"]
 METHODS: tuple[ChallengeMethod, ...] = ("S256", "plain")
@@ -76,6 +77,61 @@ class Challenge:
         return hmac.compare_digest(shown.encode(), self.text.encode())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PkceRules:
+    """What an operator asks of applications beyond the contract.
+
+    Attributes:
+        s256_only: neither plain challenges nor codes without one.
+        origins: of the callbacks that codes may go to; empty for all.
+    """
+
+    s256_only: bool = False
+    origins: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings) -> PkceRules:
+        """As the operator has set them.
+
+        Raises:
+            ConfigError: one of the origins is none.
+        """
+        named = (part.strip() for part in settings.oauth_origins.split(","))
+        return cls(
+            s256_only=settings.oauth_pkce == "s256",
+            origins=frozenset(_origin(part) for part in named if part),
+        )
+
+    def check(self, callback: Callback | None, challenge: Challenge | None) -> None:
+        """What a code is asked for with.
+
+        Raises:
+            BadRequest: not by these rules.
+        """
+        if callback is not None and self.origins and callback.origin not in self.origins:
+            raise _no_callback(f"must not be of {callback.origin}: it is not on the list here")
+        if challenge is None:
+            self.check_method(None)
+        else:
+            self.check_method(challenge.method)
+
+    def check_method(self, method: ChallengeMethod | None) -> None:
+        """The method of a code's challenge; None without one.
+
+        Raises:
+            BadRequest: not by these rules.
+        """
+        if self.s256_only and method != "S256":
+            raise BadRequest(
+                "A code_challenge with the code_challenge_method S256 is required here",
+                param="code_challenge_method" if method else "code_challenge",
+            )
+
+
+#: The contract's own.
+ANY_PKCE = PkceRules()
+
+
 def s256(verifier: str) -> str:
     """SHA-256 in base64url, without padding."""
     digest = hashlib.sha256(verifier.encode()).digest()
@@ -103,6 +159,25 @@ def read_callback(url: str) -> Callback:
         raise _no_callback("must not have a `code` or `error` of its own")
     origin = f"{scheme}://{host}" + ("" if port == usual else f":{port}")
     return Callback(url, origin)
+
+
+def _origin(text: str) -> str:
+    """One of the operator's list, as callbacks have it."""
+    found = _ADDRESS.fullmatch(text)
+    try:
+        if found is not None and found["path"] in {None, "/"} and found["query"] is None:
+            return read_callback(text).origin
+    except BadRequest:
+        pass
+    raise ConfigError(
+        (
+            ConfigProblem(
+                "POINTSMAN_OAUTH_ORIGINS",
+                f"{text!r} is no origin.",
+                "Write https://host or https://host:port, separated by commas.",
+            ),
+        )
+    )
 
 
 def _smuggles(query: str) -> bool:

@@ -290,6 +290,7 @@ auth_codes = Table(
     Column("expires_ms", BigInteger, nullable=False, index=True),
     Column("used_ms", BigInteger),
     Column("key_hash", Text),
+    Column("tries", Integer, nullable=False, server_default="0"),
 )
 
 # Provider keys of customers; `sealed` opens only for its own row, see routing/sealing.py.

@@ -115,6 +115,15 @@ class Settings(BaseSettings):
     oidc_trust_email: bool = Field(
         False, description="its addresses are verified although it does not say so"
     )
+    oauth_pkce: Literal["any", "s256"] = Field(
+        "any", description="`s256`: applications must prove with S256 that they asked"
+    )
+    oauth_origins: str = Field(
+        "", description="origins of callbacks that get codes, separated by ','; all when empty"
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=16, description="proxies in front, each of which adds to X-Forwarded-For"
+    )
     stripe_secret_key: SecretStr = Field(
         SecretStr(""), description="key of its API; turns buying credit on"
     )

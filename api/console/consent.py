@@ -13,7 +13,14 @@ from api.office import Office
 from billing import oauth
 from billing.members import memberships_of
 from billing.oauth import CODE_LIFE_MS, LABEL_MAX, CodeTerms
-from billing.pkce import Callback, Challenge, read_callback, read_challenge
+from billing.pkce import (
+    ANY_PKCE,
+    Callback,
+    Challenge,
+    PkceRules,
+    read_callback,
+    read_challenge,
+)
 from billing.sessions import Visit
 from routing.budgets import MS_PER_DAY, LimitReset
 from routing.errors import BadRequest
@@ -26,14 +33,14 @@ _ASKED = ("callback_url", "code_challenge", "code_challenge_method")
 _MS_PER_MINUTE = 60_000
 
 
-def blueprint(office: Office, sessions: Sessions) -> Blueprint:
+def blueprint(office: Office, sessions: Sessions, rules: PkceRules = ANY_PKCE) -> Blueprint:
     """The page at `/auth`; it belongs to the root of the site, not to a base path."""
     routes = sessions.pages("consent")
 
     @routes.get("/auth")
     def asked() -> Response:
         # Checked before anyone logs in: a bad address is told at once, and never gone to.
-        callback, challenge = _application(request.args)
+        callback, challenge = _application(request.args, rules)
         visit = sessions.required()
         if callback is not None:
             let_form_go_to(callback.origin)
@@ -52,7 +59,7 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
 
     @routes.post("/auth")
     def answered() -> Response:
-        callback, challenge = _application(request.form)
+        callback, challenge = _application(request.form, rules)
         visit = sessions.required()
         if callback is not None:
             let_form_go_to(callback.origin)
@@ -68,7 +75,9 @@ def blueprint(office: Office, sessions: Sessions) -> Blueprint:
     return routes
 
 
-def _application(fields: MultiDict[str, str]) -> tuple[Callback | None, Challenge | None]:
+def _application(
+    fields: MultiDict[str, str], rules: PkceRules
+) -> tuple[Callback | None, Challenge | None]:
     """Where the code goes, None for the screen, and what its exchange has to prove."""
     for name in _ASKED:
         # Two readers of one address could each see another of them.
@@ -79,6 +88,7 @@ def _application(fields: MultiDict[str, str]) -> tuple[Callback | None, Challeng
     proof = read_challenge(challenge, method)
     if callback is None and proof is None:
         raise BadRequest("Give a callback_url, or a code_challenge to have the code shown here.")
+    rules.check(callback, proof)
     return callback, proof
 
 

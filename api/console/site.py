@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.console import admin, consent, keys, organizations, people, sign_up, style
+from api.console import admin, apps, consent, keys, organizations, people, sign_up, style
 from api.console.log_in import LogIn
 from api.console.session import Sessions
 from api.office import Office
+from billing.pkce import PkceRules
 from routing.catalog.pricing import NANO_PER_USD
 from routing.settings import Settings
 from routing.store.connect import RedisClient
@@ -18,8 +20,13 @@ def install(app: Flask, office: Office, settings: Settings, redis: RedisClient) 
     """Register every page with an application; without a secret they say that one is needed.
 
     Raises:
-        ConfigError: the secret is none.
+        ConfigError: the secret is none, or an origin of applications.
     """
+    if settings.trusted_proxies:
+        # Only whom tries are counted for: where browsers are is said by `public_url` alone.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0
+        )
     sessions, tries = Sessions(office, settings), Tries(redis)
     sessions.install(app)
     is_open = settings.sign_up == "open"
@@ -32,7 +39,8 @@ def install(app: Flask, office: Office, settings: Settings, redis: RedisClient) 
         organizations.blueprint(office, sessions),
         keys.blueprint(office, sessions),
         admin.blueprint(office, sessions),
-        consent.blueprint(office, sessions),
+        apps.blueprint(office, sessions),
+        consent.blueprint(office, sessions, PkceRules.of(settings)),
         style.blueprint(),
     ):
         app.register_blueprint(routes)

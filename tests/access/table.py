@@ -92,7 +92,9 @@ RIGHTS: Mapping[tuple[str, str], Right] = {
     ("DELETE", "/organization/budgets/<interval>"): "management",
     # Applications. Who holds a code and its verifier is meant, so the exchange asks for no key.
     ("POST", "/auth/keys"): "open",
-    ("POST", "/auth/keys/code"): "key",
+    ("POST", "/auth/keys/code"): "management",
+    ("GET", "/apps"): "management",
+    ("DELETE", "/apps/<app_id>"): "management",
     # Pages.
     ("GET", "/console.css"): "page",
     ("GET", "/login"): "page",
@@ -112,6 +114,8 @@ RIGHTS: Mapping[tuple[str, str], Right] = {
     ("POST", "/account/keys"): "person",
     ("POST", "/account/keys/disabled"): "person",
     ("POST", "/account/keys/delete"): "person",
+    ("GET", "/account/apps"): "person",
+    ("POST", "/account/apps/revoke"): "person",
     ("GET", "/account/members"): "person",
     ("POST", "/account/members"): "admin",
     ("POST", "/account/members/role"): "admin",

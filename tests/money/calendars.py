@@ -41,7 +41,7 @@ MOMENTS = (
     "2027-11-01T00:00", "2027-04-03T15:00", "2027-06-01T04:00", "2027-06-07T00:00",
 )  # fmt: skip
 INTERVALS: tuple[Interval, ...] = ("daily", "weekly", "monthly")
-CHILD_S = 100
+CHILD_S = 300
 HOUR_MS = 3_600_000
 
 

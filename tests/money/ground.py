@@ -391,17 +391,17 @@ def grounds() -> Iterator[Callable[[str], Place]]:
 def _fresh(
     stack: ExitStack, home: Path, postgres_url: str, made: list[str], database: str
 ) -> Place:
-    with _making:
+    with _making:  # migrations know one database at a time
         folder = home / str(len(made))
         made.append(database)
-        name = f"money_{len(made)}"
-    folder.mkdir()
-    write_catalog(folder / "catalog")
-    url = f"sqlite:///{folder}/ledger.db"
-    if database == "postgresql":
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        url = postgres_url.replace("/postgres?", f"/{name}?")
-    schema.migrate(url)
-    redis_url = stack.enter_context(redis_of_its_own(folder))
+        folder.mkdir()
+        write_catalog(folder / "catalog")
+        url = f"sqlite:///{folder}/ledger.db"
+        if database == "postgresql":
+            name = f"money_{len(made)}"
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}".encode())
+            url = postgres_url.replace("/postgres?", f"/{name}?")
+        schema.migrate(url)
+        redis_url = stack.enter_context(redis_of_its_own(folder))
     return Place(ledger_url=url, redis_url=redis_url, catalog=str(folder / "catalog"))

@@ -1,4 +1,4 @@
-"""Every verb that moves money, in any order, against `model.Model`.
+"""Every verb that moves money, in any order, against `account_model.Model`.
 
 Run as a child by `make money`: `python -m tests.money.machine
 LEDGER REDIS CATALOG COUNT STEPS SEED`.
@@ -38,6 +38,7 @@ from routing.store import redis_keys as keys
 from routing.wire.job import Charge, JobSpec
 from tests.fixtures.charges import NOW_MS
 from tests.fixtures.databases import wipe
+from tests.money.account_model import Limit, Model
 from tests.money.ground import (
     FEE_PPM,
     FIXED_NANO,
@@ -49,14 +50,13 @@ from tests.money.ground import (
     give_provider_key,
     rules,
 )
-from tests.money.model import Limit, Model
 from tests.money.table import Row
 from workers.sweep import Sweeper
 
 FREE_REQUESTS = 2
 #: In long runs books are checked, and the ground emptied, after so many sequences.
 EVERY = 25
-CHILD_S = 420
+CHILD_S = 900
 PPM = 1_000_000
 FEE_NANO = FIXED_NANO * FEE_PPM // PPM
 MEMBERS = ("", "usr_a", "usr_b")
@@ -425,16 +425,29 @@ def play(type_of: type[Money], *, count: int, steps: int, shrinks: bool = True) 
 def run(place: Place, row: Row, *, count: int, steps: int) -> None:
     """Play them in a process of their own, so that both databases have a core."""
     urls = (place.ledger_url, place.redis_url, place.catalog)
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.money.machine", *urls, *map(str, (count, steps, row.seed))],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=CHILD_S,
-    )
-    row.tried += count
+    try:
+        child = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tests.money.machine",
+                *urls,
+                str(count),
+                str(steps),
+                str(row.seed),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CHILD_S,
+        )
+    except subprocess.TimeoutExpired:
+        row.broken.append(f"not done within {CHILD_S} s")
+        return
     if child.returncode:
         row.broken.append(child.stderr[-4_000:])
+    else:
+        row.tried += int(child.stdout)
 
 
 def _main() -> None:
@@ -447,6 +460,7 @@ def _main() -> None:
     type_of = machine(ground, clock, EVERY)
     seed(number)(type_of)
     play(type_of, count=count, steps=steps, shrinks=False)
+    sys.stdout.write(str(type_of.played))
     ground.close()
 
 

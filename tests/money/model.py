@@ -1,69 +1,36 @@
-"""What must come of each verb, in so few lines that it can be read at once."""
+"""What money ought to do, in the fewest words: the other side of `test_verbs`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
-class Limit(NamedTuple):
-    """So much in each window, own provider keys counted or not."""
-
-    interval: str
-    nano: int
-    with_byok: bool
-
-
+@dataclass(slots=True)
 class Model:
-    """One account: its credit, what is held and spent, and every limit by whose it is."""
+    """Pots by scope. `cap` is what a window may spend; of credit, what was ever given."""
 
-    def __init__(self, free: int) -> None:
-        self.credit, self.free = 0, free
-        self.limits: dict[str, Limit] = {}
-        self.spent: list[tuple[tuple[str, ...], int, int, int, int]] = []
-        self.held: dict[str, Counter[Any]] = {}
+    cap: dict[str, int] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    open: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def window(self, interval: str, ms: int) -> Any:
-        at = datetime.fromtimestamp(ms / 1000, tz=UTC)
-        spans: dict[str, Any] = {"daily": at.date(), "weekly": at.isocalendar()[:2]}
-        return interval, (spans | {"monthly": (at.year, at.month)}).get(interval)
+    def left(self, scope: str) -> int:
+        """Posted balance."""
+        return self.cap[scope] - self.spent[scope]
 
-    def left(self, who: str, limit: Limit, ms: int) -> int:
-        return limit.nano - sum(
-            cost + byok * limit.with_byok
-            for whose, at, cost, byok, _ in self.spent
-            if who in whose and self.window(limit.interval, at) == self.window(limit.interval, ms)
-        )
+    def admit(self, job: str, draws: Mapping[str, int]) -> bool:
+        """All draws or none."""
+        for scope, need in draws.items():
+            if self.left(scope) < 0 or self.left(scope) - self.held[scope] < need:
+                return False
+        self.open[job] = draws
+        self.held.update(draws)
+        return True
 
-    def free_left(self, ms: int) -> int:
-        month = self.window("monthly", ms)
-        used = sum(own for *_, at, _, _, own in self.spent if self.window("monthly", at) == month)
-        return self.free - used - self.on_hold(("free", month))
-
-    def on_hold(self, pot: Any) -> int:
-        return sum(draws[pot] for draws in self.held.values())
-
-    def admit(self, job: str, whose: tuple[str, ...], ms: int, tries: list[Any]) -> Any:
-        for fee, shared, own, terms in tries:  # the first that there is money for, on its terms
-            draws, fits = Counter({"credit": max(shared, fee)}), self.credit >= 0
-            for who in self.limits.keys() & set(whose):
-                limit = self.limits[who]
-                pot = who, self.window(limit.interval, ms)
-                draws[pot] = max(shared, fee + own * limit.with_byok)
-                left = self.left(who, limit, ms)
-                fits = fits and left >= 0 and left - self.on_hold(pot) >= draws[pot]
-            fits = fits and self.credit - self.on_hold("credit") >= draws["credit"]
-            if own and not fee and (fits := fits and self.free_left(ms) >= 1):
-                draws["free", self.window("monthly", ms)] = 1
-            if fits:
-                self.held[job] = draws
-                return terms
-        return None
-
-    def end(
-        self, job: str, whose: tuple[str, ...], ms: int, cost: int, byok: int, own: int
-    ) -> None:
-        self.held.pop(job, None)
-        self.credit -= cost
-        self.spent.append((whose, ms, cost, byok, own))
+    def settle(self, job: str, paid: Mapping[str, int]) -> None:
+        """The hold goes back, what was used is spent; a second time nothing happens."""
+        if job in self.open:
+            self.held.subtract(self.open.pop(job))
+            self.spent.update(paid)

@@ -77,4 +77,3 @@ def test_windows_reset_once_at_midnight_utc_in_any_time_zone(place: Place):
 
     assert row.sound, row
     assert row.tried == len(calendars.MOMENTS) * (len(calendars.INTERVALS) + 2)
-

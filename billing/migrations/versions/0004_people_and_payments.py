@@ -174,6 +174,7 @@ def upgrade() -> None:
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
         sa.Column("used_ms", sa.BigInteger(), nullable=True),
         sa.Column("key_hash", sa.Text(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("hash", name="pk_auth_codes"),
     )
     op.create_index("ix_auth_codes_expires_ms", "auth_codes", ["expires_ms"])

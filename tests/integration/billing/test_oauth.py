@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from billing import accounts, api_keys
+from billing import accounts, api_keys, closing
 from billing.api_keys import KeyTerms
 from billing.db import Ledger
 from billing.ledger import AMOUNT_MAX_NANO
@@ -15,6 +15,7 @@ from billing.oauth import (
     KEEP_MS,
     OPEN_MAX,
     PREFIX,
+    TRIES_MAX,
     CodeTerms,
     Exchanged,
     IssuedCode,
@@ -24,7 +25,7 @@ from billing.oauth import (
     issue,
 )
 from billing.people import NewUser, create_user
-from billing.pkce import Callback, Challenge, s256
+from billing.pkce import Callback, Challenge, PkceRules, s256
 from billing.tables import accounts as accounts_table
 from billing.tables import api_keys as keys_table
 from billing.tables import apps, auth_codes, members, metadata, users
@@ -278,6 +279,86 @@ def test_codes_that_wait_are_bounded_and_old_ones_are_forgotten(ledger: Ledger):
     code_for(ledger, account_id, later_ms)
     with ledger.reading() as connection:
         assert connection.execute(select(func.count()).select_from(auth_codes)).scalar_one() == 1
+
+
+@pytest.mark.parametrize("challenge", [S256, Challenge(VERIFIER, "plain")])
+def test_a_code_is_burnt_by_wrong_verifiers(ledger: Ledger, challenge: Challenge):
+    account_id = account_of(ledger)
+    spared, burnt = (code_for(ledger, account_id, challenge=challenge) for _ in range(2))
+    right = Proof(verifier=VERIFIER)
+    for code, tries in ((spared, TRIES_MAX - 1), (burnt, TRIES_MAX)):
+        for number in range(tries):
+            with pytest.raises(Forbidden, match="Invalid code or code_verifier"):
+                exchange(ledger, code.text, Proof(verifier=f"guess-{number}"), NOW_MS)
+        # What shows no verifier guesses nothing
+        with pytest.raises(Forbidden):
+            exchange(ledger, code.text, Proof(), NOW_MS)
+    assert isinstance(exchange(ledger, spared.text, right, NOW_MS), Exchanged)
+    with pytest.raises(Forbidden, match="Invalid code or code_verifier"):
+        exchange(ledger, burnt.text, right, NOW_MS)
+    assert keys_of(ledger, account_id) == 1
+
+
+def test_a_crowd_that_guesses_has_no_more_tries(ledger: Ledger):
+    code = code_for(ledger, account_of(ledger))
+
+    def guess(number: int) -> None:
+        with pytest.raises(Forbidden):
+            exchange(ledger, code.text, Proof(verifier=f"guess-{number}"), NOW_MS)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(guess, range(20)))
+    with ledger.reading() as connection:
+        assert connection.execute(select(auth_codes.c.tries)).scalar_one() == TRIES_MAX
+
+
+def test_guesses_at_a_used_code_hide_no_replay(ledger: Ledger):
+    code = code_for(ledger, account_of(ledger), challenge=Challenge("p", "plain"))
+    first = exchange(ledger, code.text, Proof(verifier="p"), NOW_MS)
+    assert isinstance(first, Exchanged)
+    for _ in range(TRIES_MAX):
+        with pytest.raises(Forbidden):
+            exchange(ledger, code.text, Proof(verifier="q"), NOW_MS)
+    again = exchange(ledger, code.text, Proof(verifier="p"), NOW_MS)
+    assert again == UsedTwice(key_hash=first.key_hash)
+
+
+@pytest.mark.parametrize("challenge", [None, Challenge("p", "plain")])
+def test_an_operator_who_became_stricter_is_obeyed(ledger: Ledger, challenge: Challenge | None):
+    account_id = account_of(ledger)
+    code = code_for(ledger, account_id, challenge=challenge)
+    proof = Proof(verifier="p" if challenge else None)
+    with pytest.raises(BadRequest, match="S256 is required"):
+        exchange(ledger, code.text, proof, NOW_MS, PkceRules(s256_only=True))
+    assert keys_of(ledger, account_id) == 0
+
+
+def test_accounts_can_be_closed_while_their_codes_are_made_and_used(ledger: Ledger):
+    # Given accounts with codes, old ones too, and people who do everything at once
+    ids = [account_of(ledger) for _ in range(8)]
+    later_ms = NOW_MS + CODE_LIFE_MS + KEEP_MS + 1
+    for account_id in ids:
+        code_for(ledger, account_id)
+    codes = [code_for(ledger, account_id, later_ms - 1).text for account_id in ids]
+
+    def act(number: int) -> None:
+        account_id, code = ids[number // 4], codes[number // 4]
+        try:
+            if number % 4 == 0:
+                closing.close(ledger, account_id, later_ms)
+            elif number % 4 == 1:
+                code_for(ledger, account_id, later_ms)
+            else:
+                exchange(ledger, code, PROOF, later_ms)
+        except (Forbidden, NotFound):
+            pass
+
+    # Then nobody waits for another in a circle, and no closed account has a code
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(act, range(4 * len(ids))))
+    with ledger.reading() as connection:
+        count = select(func.count()).select_from(auth_codes)
+        assert connection.execute(count).scalar_one() == 0
 
 
 def test_keys_of_other_accounts_are_as_they_were(ledger: Ledger):

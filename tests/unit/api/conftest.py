@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from api.app import Parts, create_app
-from api.stream import Drain
 from api.office import at_once
+from api.stream import Drain
 from api.view import HealthView
 from billing.db import Ledger, open_ledger
 from routing.catalog.live import LiveCatalog

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from structlog.testing import capture_logs
 
 from billing import accounts, api_keys, byok, members, people
@@ -18,7 +18,7 @@ from billing.ledger import AMOUNT_MAX_NANO, balances
 from billing.people import NewUser
 from billing.settlement import settle
 from billing.tables import api_keys as api_keys_table
-from billing.tables import budgets, metadata, sessions
+from billing.tables import apps, budgets, metadata, sessions
 from routing.own_keys import CheckedKey
 from routing.sealing import Sealer
 from routing.settings import Settings
@@ -115,7 +115,17 @@ def theirs(site, victim: Customer) -> dict[str, str]:
         "key_id": stored.id,
         "user_id": user.id,
         "account_id": team.id,
+        "app_id": str(app_of(site, victim)),
     }
+
+
+def app_of(site: Any, customer: Customer) -> int:
+    """An application with a key of somebody; its number is in no answer by chance."""
+    row = {"id": 777_001, "origin": "https://app.example", "title": "App", "created_ms": NOW_MS}
+    with site.ledger.writing() as connection:
+        connection.execute(insert(apps), row)
+    with_key(site, customer, app_id=row["id"])
+    return 777_001
 
 
 def everything(site: Any, *without: Any) -> dict[str, list[Any]]:

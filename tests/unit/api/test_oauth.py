@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,21 +15,22 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from api import errors, oauth
+from api import apps, errors, oauth
 from api.auth import Authenticator
+from api.console import apps as app_pages
 from api.console import consent
 from api.console.session import Sessions
 from api.keys import workspace_of
 from api.office import Office
-from billing import api_keys, sessions
+from billing import api_keys, members, sessions
 from billing.db import Ledger, open_ledger
 from billing.members import create_organization
 from billing.oauth import CODE_LIFE_MS
 from billing.people import NewUser, User, create_user
-from billing.pkce import s256
+from billing.pkce import PkceRules, s256
 from routing.budgets import MS_PER_DAY
 from routing.clock import FixedClock
-from routing.errors import Unauthorized
+from routing.errors import ConfigError, Unauthorized
 from routing.metrics import WebMetrics
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
@@ -86,27 +87,43 @@ class Place:
 
 
 @pytest.fixture
-def place(fake_redis: Any, sqlite_url: str) -> Iterator[Place]:
+def make_place(fake_redis: Any, sqlite_url: str) -> Iterator[Callable[..., Place]]:
+    """A place with settings of the test."""
     clock, ledger = FixedClock(), open_ledger(sqlite_url)
+    yield lambda **settings: _place(fake_redis, ledger, clock, settings)
+    ledger.close()
+
+
+@pytest.fixture
+def place(make_place: Callable[..., Place]) -> Place:
+    return make_place()
+
+
+def _place(fake_redis: Any, ledger: Ledger, clock: FixedClock, settings: dict[str, Any]) -> Place:
     office = Office(
         ledger=ledger, keys=KeyCache(fake_redis), budgets=Budgets(fake_redis), clock=clock
     )
     secret = base64.urlsafe_b64encode(bytes(range(32))).decode()
-    console = Sessions(office, Settings(secret=SecretStr(secret)))
+    chosen = Settings(secret=SecretStr(secret), **settings)
+    console, rules = Sessions(office, chosen), PkceRules.of(chosen)
     authenticator = Authenticator(ledger, KeyCache(fake_redis), clock)
 
     def authenticate() -> KeyRecord:
         return authenticator.key(request.headers.get("Authorization"))
 
+    def manage() -> KeyRecord:
+        return authenticator.management_key(request.headers.get("Authorization"))
+
     app = Flask("oauth", static_folder=None)
     errors.install(app, clock, WebMetrics(CollectorRegistry()))
     console.install(app)
-    app.register_blueprint(oauth.blueprint(office, authenticate), url_prefix="/api/v1")
-    app.register_blueprint(consent.blueprint(office, console))
+    app.register_blueprint(oauth.blueprint(office, authenticate, rules), url_prefix="/api/v1")
+    app.register_blueprint(apps.blueprint(office, manage), url_prefix="/api/v1")
+    app.register_blueprint(consent.blueprint(office, console, rules))
+    app.register_blueprint(app_pages.blueprint(office, console))
     user = create_user(ledger, NewUser(email="ada@example.org"), clock.now_ms())
     manager = make_customer(ledger, kind="management")
-    yield Place(app, ledger, clock, authenticator, make_customer(ledger), manager, user)
-    ledger.close()
+    return Place(app, ledger, clock, authenticator, make_customer(ledger), manager, user)
 
 
 def token_in(html: str) -> str:
@@ -405,3 +422,169 @@ def test_pages_in_other_origins_may_exchange(place: Place):
 def test_the_hash_of_the_key_is_its_id(place: Place):
     done = place.exchange(code_in(say(place)), **PROOF).get_json()
     assert place.key(done["key"]).key_hash == api_keys.hash_key(done["key"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"callback_url": CALLBACK},
+        {"callback_url": CALLBACK, "code_challenge": VERIFIER},
+        {"callback_url": CALLBACK, "code_challenge": VERIFIER, "code_challenge_method": "plain"},
+    ],
+)
+def test_an_operator_can_insist_on_s256(make_place: Callable[..., Place], asked: dict[str, str]):
+    place = make_place(oauth_pkce="s256")
+    browser = place.browser()
+    token = token_in(browser.get("/auth", query_string=ASKED).text)
+    for told in (
+        place.client.get("/auth", query_string=asked),
+        browser.post("/auth", data=asked | {"csrf_token": token, "answer": "yes"}),
+        place.make_code(**asked),
+    ):
+        assert told.status_code == 400
+        assert "code_challenge_method S256 is required" in told.text
+    # And the code it does give is worth nothing without its verifier
+    code = code_in(say(place))
+    plain = place.exchange(code, code_verifier=VERIFIER, code_challenge_method="plain")
+    assert "S256 is required" in plain.text
+    bare = place.exchange(code)
+    assert (plain.status_code, bare.status_code) == (400, 400)
+    assert "code_verifier is required" in bare.text
+    assert place.exchange(code, code_verifier=VERIFIER).status_code == 200
+
+
+def test_an_operator_can_name_the_applications(make_place: Callable[..., Place]):
+    place = make_place(oauth_origins="https://APP.example:443/, http://localhost:3000")
+    assert code_in(say(place)).startswith("auth_code_")
+    assert place.make_code(callback_url="http://localhost:3000/x").status_code == 200
+    for url in (
+        "https://app.example.evil.example/",
+        "https://sub.app.example/",
+        "https://app.example:8443/",
+        "http://localhost:3001/",
+        "https://evil.example/?https://app.example",
+    ):
+        refused = place.make_code(callback_url=url)
+        assert refused.status_code == 400
+        assert refused.get_json()["error"]["metadata"]["param"] == "callback_url"
+        page = place.browser().get("/auth", query_string=ASKED | {"callback_url": url})
+        assert page.status_code == 400
+        assert "Location" not in page.headers
+    # What is shown on the screen is sent nowhere
+    assert say(place, callback_url="").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "text", ["app.example", "https://app.example/cb", "https://a.example?b", "http://a.example"]
+)
+def test_what_is_no_origin_is_told_at_the_start(text: str):
+    with pytest.raises(ConfigError, match="POINTSMAN_OAUTH_ORIGINS"):
+        PkceRules.of(Settings(oauth_origins=f"https://ok.example,{text}"))
+
+
+def manage(place: Place, method: str, path: str, customer: Customer | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {(customer or place.manager).text}"}
+    return place.client.open(f"/api/v1{path}", method=method, headers=headers)
+
+
+def test_applications_are_listed_and_revoked_with_a_management_key(place: Place):
+    code = place.make_code().get_json()["data"]
+    text = place.exchange(code["id"]).get_json()["key"]
+    assert place.key(text).name == "Notes"
+    listed = manage(place, "GET", "/apps")
+    assert listed.get_json() == {
+        "data": [
+            {
+                "id": code["app_id"],
+                "origin": "https://app.example",
+                "title": "Notes",
+                "keys": 1,
+                "last_used_at": None,
+                "created_at": "2025-12-04T00:00:00.000Z",
+            }
+        ]
+    }
+    path = f"/apps/{code['app_id']}"
+    other = make_customer(place.ledger, kind="management")
+    assert manage(place, "DELETE", path, other).status_code == 404
+    assert manage(place, "DELETE", path, place.customer).status_code == 403
+    assert place.key(text).name == "Notes"
+    done = manage(place, "DELETE", path)
+    assert (done.status_code, done.get_json()) == (200, {"deleted": True, "keys": 1})
+    # No front door knows it any more
+    place.authenticator._local.clear()
+    with pytest.raises(Unauthorized):
+        place.key(text)
+    assert manage(place, "GET", "/apps").get_json() == {"data": []}
+    assert manage(place, "DELETE", path).status_code == 404
+
+
+@pytest.mark.parametrize("app_id", ["0", "-1", "1.5", "x", "²", "2147483648", "9" * 400, "1%00"])
+def test_numbers_no_application_has(place: Place, app_id: str):
+    assert manage(place, "DELETE", f"/apps/{app_id}").status_code == 404
+
+
+def test_a_person_takes_back_what_they_gave(place: Place):
+    text = place.exchange(code_in(say(place)), **PROOF).get_json()["key"]
+    browser = place.browser()
+    shown = browser.get("/account/apps")
+    assert "https://app.example" in shown.text
+    found = re.search(r'name="app" value="(\d+)"', shown.text)
+    assert found is not None
+    form = {"app": found[1]}
+    assert browser.post("/account/apps/revoke", data=form).status_code == 400
+    assert place.key(text).name == "app.example"
+    form["csrf_token"] = token_in(shown.text)
+    done = browser.post("/account/apps/revoke", data=form)
+    assert (done.status_code, done.headers["Location"]) == (303, "/account/apps")
+    place.authenticator._local.clear()
+    with pytest.raises(Unauthorized):
+        place.key(text)
+    assert "No application has a key" in browser.get("/account/apps").text
+    for wrong in (found[1], "", "x"):
+        again = browser.post("/account/apps/revoke", data=form | {"app": wrong})
+        assert again.status_code == 404
+
+
+def test_a_member_sees_no_application_of_others(place: Place):
+    now_ms = place.clock.now_ms()
+    boss = create_user(place.ledger, NewUser(email="boss@example.org"), now_ms)
+    team = create_organization(place.ledger, "Acme", boss.id, now_ms).id
+    members.add_member(place.ledger, team, place.user.id, "member", now_ms)
+
+    def browser(user: User) -> FlaskClient:
+        client = place.app.test_client()
+        token = sessions.begin(place.ledger, user.id, team, now_ms)
+        client.set_cookie("pointsman", token)
+        return client
+
+    def given(user: User) -> str:
+        asked, client = ASKED | {"account_id": team}, browser(user)
+        token = token_in(client.get("/auth", query_string=ASKED).text)
+        form = asked | {"answer": "yes", "csrf_token": token}
+        code = code_in(client.post("/auth", data=form))
+        return str(place.exchange(code, **PROOF).get_json()["key"])
+
+    def revoke(user: User, app: str) -> int:
+        client = browser(user)
+        token = token_in(client.get("/account/apps").text)
+        form = {"app": app, "csrf_token": token}
+        return client.post("/account/apps/revoke", data=form).status_code
+
+    bosses = given(boss)
+    assert "app.example" not in browser(place.user).get("/account/apps").text
+    app_id = re.findall(r'name="app" value="(\d+)"', browser(boss).get("/account/apps").text)[0]
+    assert revoke(place.user, app_id) == 404
+    mine = given(place.user)
+    assert revoke(place.user, app_id) == 303
+    place.authenticator._local.clear()
+    assert place.key(bosses).creator_user_id == boss.id
+    with pytest.raises(Unauthorized):
+        place.key(mine)
+    # Who runs the account takes back everybody's
+    again = given(place.user)
+    assert revoke(boss, app_id) == 303
+    place.authenticator._local.clear()
+    for text in (bosses, again):
+        with pytest.raises(Unauthorized):
+            place.key(text)

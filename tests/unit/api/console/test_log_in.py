@@ -329,3 +329,33 @@ def test_who_has_no_account_left_gets_one_of_their_own(place: Place, site_admin:
     (found,) = members.memberships_of(place.ledger, bob.id)
     assert (found.account_kind, found.role) == ("personal", "admin")
     assert found.account_id != own
+
+
+def _forwarded(place: Place, chain: str) -> int:
+    """Log in with a wrong password, as a proxy hands it on."""
+    browser = place.browser()
+    browser.get("/login")
+    browser.headers = {"X-Forwarded-For": chain} if chain else {}
+    return browser.send("/login", email="ada@example.com", password=WRONG).status_code
+
+
+def test_tries_are_counted_by_the_address_that_the_trusted_proxy_saw(
+    make_place: Callable[..., Place],
+):
+    # Given two proxies in front, and somebody who makes up where they come from
+    place = make_place(trusted_proxies=2)
+    made_up = [f"9.9.9.{n}, 203.0.113.7, 10.0.0.1" for n in range(TRIES_HERE + 1)]
+    told = [_forwarded(place, chain) for chain in made_up]
+    # Then it does not help them, and another address is not counted with theirs
+    assert told == [401] * TRIES_HERE + [429]
+    assert _forwarded(place, "203.0.113.8, 10.0.0.1") == 401
+    # And a chain that is too short is of nobody we know: the connection itself counts
+    short = [_forwarded(place, f"9.9.9.{n}") for n in range(TRIES_HERE)]
+    assert short == [401] * TRIES_HERE
+    assert _forwarded(place, "") == 429
+
+
+def test_without_trusted_proxies_the_header_is_not_read(place: Place):
+    told = [_forwarded(place, f"9.9.9.{n}") for n in range(TRIES_HERE + 1)]
+
+    assert told == [401] * TRIES_HERE + [429]
