@@ -14,15 +14,17 @@ from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import ConfigDict, Field, ValidationError
 
+from api.amounts import nano_of
 from api.body import hang_up, read_body
 from api.office import Office
 from billing import choices
 from billing.choices import Choices
 from routing.catalog.live import LiveCatalog
+from routing.catalog.pricing import usd
 from routing.catalog.shapes import Catalog
 from routing.errors import BadRequest, PayloadTooLarge
 from routing.plan import resolve
-from routing.wire.account import NO_POLICY, KeyRecord, PluginDefault, RoutingPolicy
+from routing.wire.account import NO_POLICY, AutoTopUp, KeyRecord, PluginDefault, RoutingPolicy
 from routing.wire.chat import Plugin
 from routing.wire.validate import Identifier, Wire, bad_request, load_object
 
@@ -30,6 +32,8 @@ from routing.wire.validate import Identifier, Wire, bad_request, load_object
 BODY_MAX_BYTES = 64 * 1024
 #: Providers on one list: more than there are.
 PROVIDERS_MAX = 200
+#: What is bought by itself at once; a card that is used in vain costs more than a large purchase.
+TOP_UP_MAX_USD = 25_000
 #: Default plugins: more than there are.
 PLUGINS_MAX = 20
 
@@ -43,6 +47,15 @@ class PluginWanted(Plugin):
     """
 
     prevent_overrides: bool = False
+
+
+class TopUpWanted(Wire):
+    """Credit that is bought by itself, in USD: so much, when less than the threshold is left."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: Annotated[float, Field(ge=0, le=TOP_UP_MAX_USD)]
+    amount: Annotated[float, Field(ge=1, le=TOP_UP_MAX_USD)]
 
 
 class Wanted(Wire):
@@ -63,6 +76,7 @@ class Wanted(Wire):
     default_provider_sort: Literal["price", "throughput", "latency"] | None = None
     default_text_model: Identifier | None = None
     is_data_discount_logging_enabled: bool | None = None
+    auto_top_up: TopUpWanted | None = None
     default_plugins: (
         Annotated[tuple[PluginWanted, ...], Field(max_length=PLUGINS_MAX, strict=False)] | None
     ) = None
@@ -120,10 +134,18 @@ def merged(found: Choices, wanted: Wanted) -> Choices:
     settings = found.settings
     if "is_data_discount_logging_enabled" in wanted.model_fields_set:
         settings = replace(settings, logs=bool(wanted.is_data_discount_logging_enabled))
+    if "auto_top_up" in wanted.model_fields_set:
+        settings = replace(settings, auto_top_up=_top_up(wanted.auto_top_up))
     if "default_plugins" in wanted.model_fields_set:
         plugins = tuple(_plugin(one) for one in wanted.default_plugins or ())
         settings = replace(settings, plugins=plugins)
     return Choices(policy=applied(found.policy, wanted), settings=settings)
+
+
+def _top_up(wanted: TopUpWanted | None) -> AutoTopUp | None:
+    if wanted is None:
+        return None
+    return AutoTopUp(threshold_nano=nano_of(wanted.threshold), amount_nano=nano_of(wanted.amount))
 
 
 def _plugin(wanted: PluginWanted) -> PluginDefault:
@@ -194,6 +216,9 @@ def body(chosen: Choices) -> dict[str, Any]:
         "default_provider_sort": policy.sort,
         "default_text_model": policy.default_model or None,
         "is_data_discount_logging_enabled": chosen.settings.logs,
+        "auto_top_up": None
+        if (top_up := chosen.settings.auto_top_up) is None
+        else {"threshold": usd(top_up.threshold_nano), "amount": usd(top_up.amount_nano)},
         "default_plugins": [
             {
                 "id": plugin.id,

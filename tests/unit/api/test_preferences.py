@@ -35,6 +35,7 @@ NOTHING_CHOSEN = {
     "default_provider_sort": None,
     "default_text_model": None,
     "is_data_discount_logging_enabled": False,
+    "auto_top_up": None,
     "default_plugins": [],
     "rate_limits": {"rpm": None, "tpm": None, "parallel": None},
 }
@@ -48,6 +49,7 @@ ALL_CHOSEN = {
     "default_provider_sort": "latency",
     "default_text_model": "openai/gpt-4o-mini",
     "is_data_discount_logging_enabled": True,
+    "auto_top_up": {"threshold": 5.5, "amount": 20.0},
     "default_plugins": [
         {"id": "web", "enabled": True, "prevent_overrides": True, "max_results": 3},
         {"id": "response-healing", "enabled": False, "prevent_overrides": False},
@@ -296,3 +298,24 @@ def test_what_is_held_is_left_for_what_is_under_way(
 
     assert response.get_json()["forfeited"] == (GRANTED_NANO - 1_000) / 1e9
     assert accounts.budget_of(ledger, customer.account_id).available_nano == 1_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": -1, "amount": 20},
+        {"threshold": 1},
+        {"threshold": 1, "amount": 0},
+        {"threshold": 1, "amount": 25_001},
+        {"threshold": "1", "amount": 20},
+        {"threshold": 1, "amount": 20, "card": "mine"},
+    ],
+)
+def test_a_top_up_that_cannot_be(client: FlaskClient, wrong: dict[str, Any]):
+    assert "auto_top_up" in refused(choose(client, auto_top_up=wrong))["metadata"]["param"]
+
+
+def test_plugins_that_cannot_be(client: FlaskClient):
+    for wrong in ([{"id": "web"}, {"id": "web"}], [{"id": "nothing"}], [{"enabled": True}]):
+        told_why = refused(choose(client, default_plugins=wrong))
+        assert told_why["metadata"]["param"].startswith("default_plugins")
