@@ -48,7 +48,11 @@ def test_prompt_and_answer_are_kept_sealed_and_usage_is_cheaper(system: System, 
     # When it asks
     marker = new_marker()
     answer = call(
-        system, key, "POST", "/chat/completions", json=question(marker=marker, stream=stream)
+        system,
+        key,
+        "POST",
+        "/chat/completions",
+        json=question(marker=marker, stream=stream, only=["good"]),
     )
     assert answer.status_code == 200, answer.text
     generation_id = answer.headers["X-Generation-Id"]
@@ -72,7 +76,7 @@ def test_prompt_and_answer_are_kept_sealed_and_usage_is_cheaper(system: System, 
 
 def test_nothing_is_kept_without_that_choice(system: System):
     key = system.cluster.new_key(Decimal(1))
-    answer = call(system, key, "POST", "/chat/completions", json=question())
+    answer = call(system, key, "POST", "/chat/completions", json=question(only=["good"]))
     generation_id = answer.json()["id"]
     system.generation(generation_id, key.text)
     missing = call(system, key, "GET", f"/generation/content?id={generation_id}")
