@@ -6,25 +6,23 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from api.amounts import iso, nano_of
-from api.body import hang_up, read_body
 from api.keys import check_hash, workspace_of
 from api.office import Office
+from api.small_body import sent_as
 from billing import budget_rules
 from billing.budget_rules import INTERVALS, Kept, Wanted, Whose
 from billing.db import Ledger
 from routing.budgets import Interval, reset_of
 from routing.catalog.pricing import usd
-from routing.errors import BadRequest, NotFound, PayloadTooLarge
+from routing.errors import BadRequest, NotFound
 from routing.wire.account import KeyRecord
-from routing.wire.validate import Wire, bad_request, load_object
+from routing.wire.validate import Wire
 
-#: Two fields.
-BODY_MAX = 64 * 1024
 #: Where the budgets of a key, of a member and of all that an account spends are found.
 PLACES = (
     "/keys/<key_hash>/budgets",
@@ -125,15 +123,7 @@ def _interval(text: str) -> Interval:
 
 
 def _wanted(interval: Interval) -> Wanted:
-    try:
-        data = load_object(read_body(request, BODY_MAX))
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
-    try:
-        given = _Fields.model_validate(data)
-    except ValidationError as error:
-        raise bad_request(error) from None
+    given = sent_as(_Fields)
     return Wanted(
         interval=interval,
         limit_nano=nano_of(given.limit_usd),

@@ -10,29 +10,27 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from api.body import hang_up, read_body
 from api.byok_trial import Trial
 from api.keys import workspace_of
 from api.office import Office
+from api.small_body import sent_as
 from billing import byok
 from billing.byok import ALLOWED_MAX, Change, ProviderKey, UseTerms
 from routing.catalog.live import LiveCatalog
 from routing.catalog.shapes import Catalog
 from routing.credentials import TEXT_MAX
-from routing.errors import BadRequest, PayloadTooLarge
+from routing.errors import BadRequest
 from routing.own_keys import CheckedKey, check
 from routing.sealing import Sealer
 from routing.wire.account import KeyRecord
-from routing.wire.validate import Identifier, Wire, bad_request, load_object
+from routing.wire.validate import Identifier, Wire
 
-#: A key in JSON has some 3,000 bytes; the rest of a body are short lists.
-BODY_MAX_BYTES = 64 * 1024
 LIST_DEFAULT = 50
 LIST_MAX = 100
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -88,9 +86,6 @@ class _Order(Wire):
     fallback_ids: _Names = ()
 
 
-Shape = TypeVar("Shape", _Fields, _Order)
-
-
 def blueprint(
     office: Office,
     catalog: LiveCatalog,
@@ -135,7 +130,7 @@ def blueprint(
     @routes.put("/byok/order", strict_slashes=False)
     def arranged() -> ResponseReturnValue:
         account_id, now_ms = authenticate().account_id, office.clock.now_ms()
-        asked = _model(_Order)
+        asked = sent_as(_Order)
         keys = office.change_account(
             account_id,
             lambda ledger: byok.arrange(
@@ -208,22 +203,9 @@ def key_body(key: ProviderKey) -> dict[str, Any]:
     }
 
 
-def _model(shape: type[Shape]) -> Shape:
-    """The body of this request in one of the shapes above."""
-    try:
-        data = load_object(read_body(request, BODY_MAX_BYTES))
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
-    try:
-        return shape.model_validate(data)
-    except ValidationError as error:
-        raise bad_request(error) from None
-
-
 def _sent(manager: KeyRecord) -> _Fields:
     """The body of this request, checked as far as it can be by itself."""
-    given = _model(_Fields)
+    given = sent_as(_Fields)
     for name, nothing in _NOT_HERE.items():
         if getattr(given, name) not in nothing:
             raise BadRequest(f"{name}: is not available here; leave it out", param=name)

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from api.body import hang_up, read_body
 from api.office import Office
+from api.small_body import sent
 from billing import closing
 from billing.closing import Closed
 from routing.budgets import account_scope
 from routing.catalog.pricing import usd
-from routing.errors import BadRequest, PayloadTooLarge
+from routing.errors import BadRequest
 from routing.wire.account import KeyRecord
 from routing.wire.validate import load_object
-
-#: The id of an account, and room for spaces.
-BODY_MAX_BYTES = 1_024
 
 
 def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprint:
@@ -34,7 +31,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.delete("/account")
     def end() -> ResponseReturnValue:
         account_id = authenticate().account_id
-        confirmed(load_object(_sent()), account_id)
+        confirmed(load_object(sent()), account_id)
         closed = close(office, account_id)
         return jsonify({"deleted": True, "forfeited": usd(closed.forfeited_nano)})
 
@@ -69,11 +66,3 @@ def confirmed(body: dict[str, Any], account_id: str) -> None:
             "Closing forfeits the account's credit for good. Send its id as `confirm`.",
             param="confirm",
         )
-
-
-def _sent() -> bytes:
-    try:
-        return read_body(request, BODY_MAX_BYTES)
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise

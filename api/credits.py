@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from api.amounts import iso, moment_ms, nano_of
-from api.body import hang_up, read_body
 from api.counter import Counter
+from api.small_body import sent_as
 from billing import generations, payments
 from routing.catalog.pricing import usd
-from routing.errors import BadRequest, CallerError, PayloadTooLarge
+from routing.errors import BadRequest, CallerError
 from routing.payments import Payment, Ways
 from routing.wire.account import KeyRecord
-from routing.wire.validate import Identifier, Wire, bad_request, load_object
+from routing.wire.validate import Identifier, Wire
 
-Shape = TypeVar("Shape", bound=BaseModel)
-
-#: An amount, an id and two addresses.
-BODY_MAX = 64 * 1024
 URL_MAX = 2_000
 _PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
 
@@ -71,7 +67,7 @@ def blueprint(counter: Counter, manage: Callable[[], KeyRecord], public_url: str
     @routes.post("/credits/checkout")
     def checkout() -> ResponseReturnValue:
         account_id = manage().account_id
-        wanted = _sent(_Purchase)
+        wanted = sent_as(_Purchase)
         ways = _ways(wanted, public_url)
         payment, made = counter.buy(account_id, nano_of(wanted.amount), ways, crypto=wanted.crypto)
         return jsonify({"data": payment_body(payment) | {"url": made.url}}), 201
@@ -89,7 +85,7 @@ def blueprint(counter: Counter, manage: Callable[[], KeyRecord], public_url: str
     @routes.post("/credits/refund")
     def refund() -> ResponseReturnValue:
         account_id = manage().account_id
-        wanted = _sent(_Refund)
+        wanted = sent_as(_Refund)
         return jsonify({"data": payment_body(counter.refund(account_id, wanted.payment))})
 
     @routes.post("/credits/coinbase")
@@ -158,13 +154,3 @@ def _ways(wanted: _Purchase, public_url: str) -> Ways:
         success_url=checked_way(success_url, "success_url"),
         cancel_url=checked_way(wanted.cancel_url or success_url, "cancel_url"),
     )
-
-
-def _sent(shape: type[Shape]) -> Shape:
-    try:
-        return shape.model_validate(load_object(read_body(request, BODY_MAX)))
-    except ValidationError as error:
-        raise bad_request(error) from None
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise

@@ -8,25 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from api.amounts import iso, moment_ms, nano_of
-from api.body import hang_up, read_body
 from api.model_query import is_true
 from api.office import Office
+from api.small_body import sent_as
 from billing import key_changes, key_list
 from billing.api_keys import KEYS_MAX, RATE_MAX, KeyTerms
 from billing.key_changes import Changed
 from billing.key_list import KeyEntry
 from routing.catalog.pricing import usd
-from routing.errors import BadRequest, PayloadTooLarge
+from routing.errors import BadRequest
 from routing.wire.account import KeyRecord, RateLimits
-from routing.wire.validate import NO_NUL, Wire, bad_request, load_object
+from routing.wire.validate import NO_NUL, Wire
 
-#: A key's terms are a few short fields.
-BODY_MAX = 64 * 1024
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OFFSET = re.compile(r"[0-9]{1,9}", re.ASCII)
 #: Clients write an absent number as null.
@@ -194,15 +192,7 @@ def _change(
 
 def _fields(manager: KeyRecord) -> dict[str, Any]:
     """The body of this request, checked as far as it can be by itself."""
-    try:
-        data = load_object(read_body(request, BODY_MAX))
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
-    try:
-        given = _KeyFields.model_validate(data).given()
-    except ValidationError as error:
-        raise bad_request(error) from None
+    given = sent_as(_KeyFields).given()
     for name in ("name", "disabled", "include_byok_in_limit"):
         if name in given and given[name] is None:
             raise BadRequest(f"{name}: must not be null", param=name)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from api.amounts import iso, moment_ms, nano_of
-from api.body import hang_up, read_body
 from api.keys import workspace_of
 from api.office import Office
+from api.small_body import sent_as
 from billing import api_keys, oauth
 from billing.oauth import LABEL_MAX, CodeTerms, Proof, UsedTwice
 from billing.pkce import (
@@ -23,12 +23,10 @@ from billing.pkce import (
     read_challenge,
     read_method,
 )
-from routing.errors import BadRequest, Forbidden, PayloadTooLarge
+from routing.errors import BadRequest, Forbidden
 from routing.wire.account import KeyRecord
-from routing.wire.validate import NO_NUL, Wire, bad_request, load_object
+from routing.wire.validate import NO_NUL, Wire
 
-#: A code, its verifier, an address: a few short fields.
-BODY_MAX = 64 * 1024
 #: Longest code read; ours are shorter.
 CODE_MAX = 512
 
@@ -68,7 +66,7 @@ def blueprint(
     @routes.post("/auth/keys", strict_slashes=False)
     def exchanged() -> ResponseReturnValue:
         # No key is asked for: whoever holds the code and its verifier is meant.
-        asked = _read(_Exchange)
+        asked = sent_as(_Exchange)
         now_ms = office.clock.now_ms()
         proof = _proof(asked, rules)
         done = office.do(lambda ledger: oauth.exchange(ledger, asked.code, proof, now_ms, rules))
@@ -83,32 +81,13 @@ def blueprint(
         if key.kind != "management":
             # One that infers makes no others: shut because it leaked, it would live on in them.
             raise Forbidden("Only management keys can perform this operation")
-        terms = _terms(_read(_Wanted), key)
+        terms = _terms(sent_as(_Wanted), key)
         rules.check(terms.callback, terms.challenge)
         code = office.do(lambda ledger: oauth.issue(ledger, terms, office.clock.now_ms()))
         told = {"id": code.text, "app_id": code.app_id, "created_at": iso(code.created_ms)}
         return _unkept(jsonify({"data": told}))
 
     return routes
-
-
-def _read(shape: type[Body]) -> Body:
-    """The body of this request.
-
-    Raises:
-        BadRequest: says which field is wrong.
-        PayloadTooLarge: over the cap.
-    """
-    try:
-        data = load_object(read_body(request, BODY_MAX))
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
-    try:
-        return shape.model_validate(data)
-    except ValidationError as error:
-        # `from None`: the cause holds the code, which no log may see.
-        raise bad_request(error) from None
 
 
 def _proof(asked: _Exchange, rules: PkceRules) -> Proof:

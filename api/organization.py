@@ -9,25 +9,23 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from api.body import hang_up, read_body
 from api.office import Office
+from api.small_body import sent_as
 from billing import accounts, members, people
 from billing.db import Ledger
 from billing.members import MEMBERS_MAX, Member
 from billing.people import EMAIL_MAX, Role
-from routing.errors import BadRequest, NotFound, PayloadTooLarge
+from routing.errors import BadRequest, NotFound
 from routing.wire.account import KeyRecord
-from routing.wire.validate import NO_NUL, Wire, bad_request, load_object
+from routing.wire.validate import NO_NUL, Wire
 
 #: Members of one answer, as in the contract.
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
-#: An address and a role.
-BODY_MAX = 64 * 1024
 _ID = re.compile(r"user_[0-9A-Za-z]{27}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 #: Clients write an absent number as null.
@@ -75,7 +73,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.post("/organization/members")
     def added() -> ResponseReturnValue:
         account_id = _organization(office, authenticate())
-        wanted, now_ms = _read(_New), office.clock.now_ms()
+        wanted, now_ms = sent_as(_New), office.clock.now_ms()
 
         def add(ledger: Ledger) -> Member:
             user = people.user_by_email(ledger, wanted.email)
@@ -89,7 +87,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.patch("/organization/members/<user_id>")
     def changed(user_id: str) -> ResponseReturnValue:
         account_id = _organization(office, authenticate())
-        role = _ROLES[_read(_Changed).role]
+        role = _ROLES[sent_as(_Changed).role]
         _check_id(user_id)
         now_ms = office.clock.now_ms()
 
@@ -141,24 +139,6 @@ def _organization(office: Office, key: KeyRecord) -> str:
 def _check_id(user_id: str) -> None:
     if _ID.fullmatch(user_id) is None:  # no database need be asked
         raise NotFound("No such member")
-
-
-def _read(shape: type[Body]) -> Body:
-    """The body of this request.
-
-    Raises:
-        BadRequest: says which field is wrong.
-        PayloadTooLarge: over the cap.
-    """
-    try:
-        data = load_object(read_body(request, BODY_MAX))
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
-    try:
-        return shape.model_validate(data)
-    except ValidationError as error:
-        raise bad_request(error) from None
 
 
 def _number(name: str, default: int, *, least: int, most: int) -> int:

@@ -10,26 +10,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import ConfigDict, Field, ValidationError
 
 from api.amounts import nano_of
-from api.body import hang_up, read_body
 from api.office import Office
+from api.small_body import sent
 from billing import choices
 from billing.choices import Choices
 from routing.catalog.live import LiveCatalog
 from routing.catalog.pricing import usd
 from routing.catalog.shapes import Catalog
-from routing.errors import BadRequest, PayloadTooLarge
+from routing.errors import BadRequest
 from routing.plan import resolve
 from routing.wire.account import NO_POLICY, AutoTopUp, KeyRecord, PluginDefault, RoutingPolicy
 from routing.wire.chat import Plugin
 from routing.wire.validate import Identifier, Wire, bad_request, load_object
 
-#: Choices are a few names; a list of all providers is 4 kB.
-BODY_MAX_BYTES = 64 * 1024
 #: Providers on one list: more than there are.
 PROVIDERS_MAX = 200
 #: What is bought by itself at once; a card that is used in vain costs more than a large purchase.
@@ -102,7 +100,7 @@ def blueprint(
     @routes.patch("/preferences")
     def choose() -> ResponseReturnValue:
         account_id = authenticate().account_id
-        wanted = parse(_sent())
+        wanted = parse(sent())
         check_names(applied(NO_POLICY, wanted), catalog.current)
         chosen = office.change_account(
             account_id,
@@ -230,14 +228,6 @@ def body(chosen: Choices) -> dict[str, Any]:
         ],
         "rate_limits": {"rpm": rates.rpm, "tpm": rates.tpm, "parallel": rates.parallel},
     }
-
-
-def _sent() -> bytes:
-    try:
-        return read_body(request, BODY_MAX_BYTES)
-    except PayloadTooLarge:
-        g.hang_up = hang_up(request)
-        raise
 
 
 def _slugs(names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 from openrouter import components, operations
 from sqlalchemy import insert
 
-from api import budgets
+from api import small_body
 from api.keys import workspace_of
 from billing import api_keys, choices, settlement, tables
 from billing.api_keys import KeyTerms
@@ -192,7 +192,7 @@ def test_bodies_and_intervals_that_are_none(manager):
     path = f"{of_key(manager.site.customer)}/budgets"
     for body in (b"", b"[]", b'{"limit_usd": NaN}', b'{"limit_usd": 1e999}'):
         manager("PUT", f"{path}/daily", status=400, data=body)
-    manager("PUT", f"{path}/daily", status=413, data=b" " * (budgets.BODY_MAX + 1))
+    manager("PUT", f"{path}/daily", status=413, data=b" " * (small_body.BODY_MAX + 1))
     for method in ("GET", "PUT", "DELETE"):
         for interval in ("yearly", "DAILY", "null", "%00"):
             manager(method, f"{path}/{interval}", status=400, json={"limit_usd": 1})

@@ -11,8 +11,8 @@ from openrouter import components
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from api.byok import BODY_MAX_BYTES
 from api.keys import workspace_of
+from api.small_body import BODY_MAX
 from billing import api_keys, byok
 from billing.api_keys import KeyTerms
 from billing.tables import byok_keys
@@ -290,7 +290,7 @@ def test_an_inference_key_stores_nothing(site: Any):
 
 
 def test_a_body_has_a_bound(manager: Manager):
-    manager("POST", status=413, data=b" " * (BODY_MAX_BYTES + 1))
+    manager("POST", status=413, data=b" " * (BODY_MAX + 1))
     manager("POST", status=400, data=b"[]")
 
 

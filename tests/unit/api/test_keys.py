@@ -8,7 +8,7 @@ import pytest
 from openrouter import operations
 from sqlalchemy import insert
 
-from api import keys
+from api import keys, small_body
 from api.auth import Authenticator
 from api.keys import blueprint, workspace_of
 from api.office import Office
@@ -373,7 +373,7 @@ def test_bodies_that_are_no_terms(manager):
     manager("POST", status=400, data=b"")
     manager("POST", status=400, data=b"[]")
     manager("POST", status=400, json={})
-    manager("POST", status=413, data=b" " * (keys.BODY_MAX + 1))
+    manager("POST", status=413, data=b" " * (small_body.BODY_MAX + 1))
 
 
 @pytest.mark.parametrize(

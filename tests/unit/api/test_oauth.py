@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from api import apps, errors, oauth
+from api import apps, errors, oauth, small_body
 from api.auth import Authenticator
 from api.console import apps as app_pages
 from api.console import consent
@@ -387,7 +387,7 @@ def test_bodies_that_are_no_exchange(place: Place, body: bytes):
 
 
 def test_a_body_too_large_is_not_read(place: Place):
-    body = b'{"code": "' + b"x" * oauth.BODY_MAX + b'"}'
+    body = b'{"code": "' + b"x" * small_body.BODY_MAX + b'"}'
     assert place.client.post("/api/v1/auth/keys", data=body).status_code == 413
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
-from api import closing, errors, preferences
+from api import closing, errors, preferences, small_body
 from api.office import Office
 from billing import accounts, api_keys, choices
 from billing.db import Ledger, open_ledger
@@ -211,7 +211,7 @@ def test_what_is_no_object_is_refused(client: FlaskClient, body: bytes):
 
 
 def test_a_body_too_large_is_refused(client: FlaskClient):
-    big = b" " * (preferences.BODY_MAX_BYTES + 1)
+    big = b" " * (small_body.BODY_MAX + 1)
 
     refused(client.patch("/api/v1/preferences", data=big), 413)
 
