@@ -10,7 +10,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api.amounts import iso
-from api.keys import workspace_of
+from api.keys import spend_body, workspace_of
 from billing import accounts, api_keys, budget_rules, generations
 from billing.api_keys import KeyUsage
 from billing.budget_rules import Standing
@@ -137,14 +137,7 @@ def key_body(state: KeyState, free: FreeToday) -> dict[str, Any]:
         "limit_remaining": _usd_or_none(left_nano),
         "limit_reset": record.limit_reset,
         "include_byok_in_limit": record.include_byok_in_limit,
-        "usage": usd(used.total_nano),
-        "usage_daily": usd(used.daily_nano),
-        "usage_weekly": usd(used.weekly_nano),
-        "usage_monthly": usd(used.monthly_nano),
-        "byok_usage": usd(used.byok_total_nano),
-        "byok_usage_daily": usd(used.byok_daily_nano),
-        "byok_usage_weekly": usd(used.byok_weekly_nano),
-        "byok_usage_monthly": usd(used.byok_monthly_nano),
+        **spend_body(used),
         "is_free_tier": not record.purchased,
         "is_provisioning_key": management,
         "is_management_key": management,

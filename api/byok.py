@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import ConfigDict, Field
 
+from api.amounts import iso
 from api.byok_trial import Trial
-from api.keys import workspace_of
+from api.keys import check_workspace, workspace_of
 from api.office import Office
 from api.small_body import sent_as
 from billing import byok
@@ -107,7 +107,7 @@ def blueprint(
     @routes.get("/byok", strict_slashes=False)
     def listed() -> ResponseReturnValue:
         manager = authenticate()
-        _check_workspace(request.args.get("workspace_id"), manager)
+        check_workspace(request.args.get("workspace_id"), manager.account_id)
         start = _number("offset", 0, 0, byok.KEYS_MAX)
         count = _number("limit", LIST_DEFAULT, 1, LIST_MAX)
         provider = request.args.get("provider") or None
@@ -199,7 +199,7 @@ def key_body(key: ProviderKey) -> dict[str, Any]:
         "declared_region": None,
         "declared_zdr": None,
         "workspace_id": workspace_of(key.account_id),
-        "created_at": _iso(key.created_ms),
+        "created_at": iso(key.created_ms),
     }
 
 
@@ -212,7 +212,7 @@ def _sent(manager: KeyRecord) -> _Fields:
     for name in _NEVER_NULL:
         if name in given.model_fields_set and getattr(given, name) is None:
             raise BadRequest(f"{name}: must not be null", param=name)
-    _check_workspace(given.workspace_id, manager)
+    check_workspace(given.workspace_id, manager.account_id)
     return given
 
 
@@ -246,11 +246,6 @@ def _model_id(name: str, catalog: Catalog) -> str:
     return model.id
 
 
-def _check_workspace(wanted: str | None, manager: KeyRecord) -> None:
-    if wanted and wanted.lower() != workspace_of(manager.account_id):
-        raise BadRequest("workspace_id: this account has no such workspace", param="workspace_id")
-
-
 def _number(name: str, default: int, least: int, most: int) -> int:
     text = request.args.get(name, "").strip()
     if text in {"", "null"}:
@@ -262,8 +257,3 @@ def _number(name: str, default: int, least: int, most: int) -> int:
 
 def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
-
-
-def _iso(moment_ms: int) -> str:
-    moment = datetime.fromtimestamp(moment_ms / 1000, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

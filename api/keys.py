@@ -17,7 +17,7 @@ from api.model_query import is_true
 from api.office import Office
 from api.small_body import sent_as
 from billing import key_changes, key_list
-from billing.api_keys import KEYS_MAX, RATE_MAX, KeyTerms
+from billing.api_keys import KEYS_MAX, RATE_MAX, KeyTerms, KeyUsage
 from billing.key_changes import Changed
 from billing.key_list import KeyEntry
 from routing.catalog.pricing import usd
@@ -79,7 +79,7 @@ def blueprint(office: Office, authenticate: Callable[[], KeyRecord]) -> Blueprin
     @routes.get("/keys", strict_slashes=False)
     def listed() -> ResponseReturnValue:
         manager = authenticate()
-        _check_workspace(request.args.get("workspace_id"), manager)
+        check_workspace(request.args.get("workspace_id"), manager.account_id)
         offset = _offset(request.args.get("offset", ""))
         disabled = is_true(request.args, "include_disabled")
         now_ms = office.clock.now_ms()
@@ -148,14 +148,7 @@ def key_body(entry: KeyEntry) -> dict[str, Any]:
         "limit_remaining": None if left is None else usd(left),
         "limit_reset": terms.limit_reset,
         "include_byok_in_limit": terms.include_byok_in_limit,
-        "usage": usd(used.total_nano),
-        "usage_daily": usd(used.daily_nano),
-        "usage_weekly": usd(used.weekly_nano),
-        "usage_monthly": usd(used.monthly_nano),
-        "byok_usage": usd(used.byok_total_nano),
-        "byok_usage_daily": usd(used.byok_daily_nano),
-        "byok_usage_weekly": usd(used.byok_weekly_nano),
-        "byok_usage_monthly": usd(used.byok_monthly_nano),
+        **spend_body(used),
         "created_at": iso(entry.created_ms),
         "updated_at": iso(entry.updated_ms) if changed else None,
         "expires_at": None if terms.expires_ms is None else iso(terms.expires_ms),
@@ -196,7 +189,7 @@ def _fields(manager: KeyRecord) -> dict[str, Any]:
     for name in ("name", "disabled", "include_byok_in_limit"):
         if name in given and given[name] is None:
             raise BadRequest(f"{name}: must not be null", param=name)
-    _check_workspace(given.pop("workspace_id", None), manager)
+    check_workspace(given.pop("workspace_id", None), manager.account_id)
     return given
 
 
@@ -249,8 +242,27 @@ def check_hash(key_hash: str) -> None:
         raise key_changes.not_found(key_hash[:64])
 
 
-def _check_workspace(wanted: str | None, manager: KeyRecord) -> None:
-    if wanted and wanted.lower() != workspace_of(manager.account_id):
+def spend_body(used: KeyUsage) -> dict[str, float]:
+    """What a key has spent, in USD, as every answer about a key has it."""
+    return {
+        "usage": usd(used.total_nano),
+        "usage_daily": usd(used.daily_nano),
+        "usage_weekly": usd(used.weekly_nano),
+        "usage_monthly": usd(used.monthly_nano),
+        "byok_usage": usd(used.byok_total_nano),
+        "byok_usage_daily": usd(used.byok_daily_nano),
+        "byok_usage_weekly": usd(used.byok_weekly_nano),
+        "byok_usage_monthly": usd(used.byok_monthly_nano),
+    }
+
+
+def check_workspace(wanted: str | None, account_id: str) -> None:
+    """An account has one workspace; a call may name it, and no other.
+
+    Raises:
+        BadRequest: it names another.
+    """
+    if wanted and wanted.lower() != workspace_of(account_id):
         raise BadRequest("workspace_id: this account has no such workspace", param="workspace_id")
 
 

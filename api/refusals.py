@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from api.amounts import iso
 from api.limits import whose_limit
 from routing.budgets import MS_PER_DAY, owner_scope, reset_of, window_end_day
 from routing.catalog.pricing import (
@@ -37,12 +37,6 @@ from routing.wire.job import JobSpec
 
 #: When other requests of the caller have ended: most take about so long.
 BUSY_RETRY_MS = 1_000
-
-
-def iso(moment_ms: int) -> str:
-    """A moment as the contract writes it: ISO 8601, UTC, milliseconds."""
-    moment = datetime.fromtimestamp(moment_ms / 1000, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def refusal(result: AdmissionResult, spec: JobSpec, key: KeyRecord) -> RouterError:

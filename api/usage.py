@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from api.amounts import iso, moment_ms
-from api.keys import workspace_of
+from api.keys import check_workspace, workspace_of
 from api.office import Office
 from api.sheets import FORMATS, attachment, sheet
 from billing import activity, contents, generations, receipts
@@ -350,9 +350,8 @@ def _name(args: Mapping[str, str], name: str) -> str | None:
 
 def _workspace(args: Mapping[str, str], account_id: str) -> dict[str, str]:
     """What rows are told of their workspace; an account has one."""
-    own, wanted = workspace_of(account_id), args.get("workspace_id", "")
-    if wanted and wanted.lower() != own:
-        raise BadRequest("workspace_id: this account has no such workspace", param="workspace_id")
+    own = workspace_of(account_id)
+    check_workspace(args.get("workspace_id"), account_id)
     if args.get("group_by", "workspace") != "workspace":
         raise BadRequest("group_by: must be workspace", param="group_by")
     return {"workspace_id": own} if "group_by" in args else {}

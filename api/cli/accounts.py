@@ -13,6 +13,7 @@ from api.cli.ledger import opened, settings_of_shell
 from api.cli.table import json_option, show
 from api.closing import close
 from api.office import Office
+from api.preferences import check_names
 from billing import choices
 from billing.accounts import (
     Account,
@@ -26,10 +27,8 @@ from billing.accounts import (
 from billing.api_keys import RATE_MAX, hashes_of
 from billing.db import Ledger
 from routing.catalog.pricing import usd
-from routing.catalog.shapes import Catalog
 from routing.clock import SystemClock
 from routing.errors import BadRequest, NotFound, Unavailable
-from routing.plan import resolve
 from routing.settings import Settings
 from routing.store.budgets import Budgets, KeyCache
 from routing.wire.account import RoutingPolicy
@@ -100,7 +99,7 @@ def policy_command(account: str, as_json: bool, **wanted: Any) -> None:  # noqa:
     settings = settings_of_shell()
     with opened(settings) as ledger:
         changes = _changes(wanted)
-        _check_names(RoutingPolicy(**changes), catalog_of(settings))
+        check_names(RoutingPolicy(**changes), catalog_of(settings))
         policy = change_policy(ledger, account, lambda found: replace(found, **changes))
         _tell(settings, hashes_of(ledger, account))
     show([asdict(policy)], as_json=as_json, empty="")
@@ -165,18 +164,6 @@ def close_command(account: str) -> None:
         )
         closed = close(office, account_of(ledger, account).id)
     click.echo(f"Closed; {usd(closed.forfeited_nano):.6f} USD forfeited.")
-
-
-def _check_names(policy: RoutingPolicy, catalog: Catalog) -> None:
-    """A slug nobody has would shut out every provider, or none."""
-    known = {each.tag.lower() for each in catalog.endpoints.values()}
-    for provider in catalog.providers.values():
-        known |= {provider.slug.lower(), provider.name.lower()}
-    for slug in (*policy.only, *policy.ignore):
-        if slug not in known:
-            raise BadRequest(f"No provider or endpoint is called {slug!r}")
-    if policy.default_model:
-        resolve(policy.default_model, catalog)
 
 
 def _changes(wanted: dict[str, Any]) -> dict[str, Any]:
